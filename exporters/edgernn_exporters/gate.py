@@ -1,0 +1,200 @@
+"""The export gate: an exported model is accepted only if it is the same function.
+
+PyTorch and the exported file must agree at lengths and batch sizes other than the traced ones,
+and for causal models the whole sequence, chunks and single steps must give the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgernn.contract import Axes
+from edgernn.errors import AccuracyGateError, EdgernnError
+from edgernn.sessions import Arrays, Session
+
+Reference = Callable[[Arrays], Arrays]
+Sample = Callable[[int, int], Arrays]
+
+STEPS = 1000
+CHUNKS = (1, 7, 64)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Report an export gate that passed.
+
+    Attributes:
+        cases: Comparisons made.
+        max_error: Largest error over all of them, relative to ``max(1, |reference|)``.
+        tolerance: What was allowed.
+    """
+
+    cases: int
+    max_error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """List the sequence lengths and batch sizes to try.
+
+    Attributes:
+        lengths: Time steps.
+        batches: Rows.
+    """
+
+    lengths: Sequence[int]
+    batches: Sequence[int]
+
+    @staticmethod
+    def other_than(length: int | None, batch: int | None) -> Shapes:
+        """Return three lengths and three batch sizes that differ from the traced ones."""
+        lengths = [size for size in (1, 5, 37, 90) if size != length]
+        batches = [size for size in (1, 3, 4, 8) if size != batch]
+        return Shapes(lengths[:3], batches[:3])
+
+
+def gate(
+    session: Session,
+    reference: Reference,
+    sample: Sample,
+    shapes: Shapes,
+    *,
+    tolerance: float = 1e-5,
+    steps: int = STEPS,
+) -> GateResult:
+    """Compare an exported model with what it was exported from.
+
+    Args:
+        session: The exported model, loaded.
+        reference: Runs whole sequences in the source framework from the initial state.
+        sample: Makes model inputs for ``(batch, length)``.
+        shapes: Lengths and batch sizes to try.
+        tolerance: Allowed ``max|a - b| / max(1, max|reference|)``.
+        steps: Length of the streaming comparison.
+
+    Raises:
+        AccuracyGateError: A case exceeds the tolerance; the message names the case, the output,
+            the place and the distance.
+    """
+    contract = session.metadata.contract
+    assert contract is not None
+    checker = _Checker(contract.stream.outputs, tolerance)
+    for length in shapes.lengths:
+        for batch in shapes.batches:
+            case = f"PyTorch against ONNX Runtime, batch {batch}, length {length}"
+            inputs = sample(batch, length)
+            checker.compare(case, reference(inputs), _attempt(case, session.run, inputs))
+    if contract.stream.causal and contract.stream.inputs:
+        _gate_streaming(session, reference, sample, checker, steps)
+    return GateResult(checker.cases, checker.max_error, tolerance)
+
+
+def _gate_streaming(
+    session: Session, reference: Reference, sample: Sample, checker: _Checker, steps: int
+) -> None:
+    contract = session.metadata.contract
+    assert contract is not None
+    inputs = sample(2, steps)
+    case = f"PyTorch against ONNX Runtime, batch 2, length {steps}"
+    whole = _attempt(case, session.run, inputs)
+    checker.compare(case, reference(inputs), whole)
+    for chunk in CHUNKS:
+        what = "step by step" if chunk == 1 else f"in chunks of {chunk}"
+        case = f"{what} against the whole sequence, batch 2, {steps} steps"
+        pieces = stream_in_chunks(session, inputs, chunk)
+        checker.compare(case, whole, pieces, causal_hint=True)
+
+
+def stream_in_chunks(session: Session, inputs: Arrays, chunk: int) -> Arrays:
+    """Feed ``inputs`` to a stream in pieces of ``chunk`` time steps and join the outputs.
+
+    Outputs without a time axis are those of the last piece.
+    """
+    contract = session.metadata.contract
+    assert contract is not None
+    stream_spec = contract.stream
+    axes = {name: place for name, place in stream_spec.inputs.items() if place.time is not None}
+    name, place = next(iter(axes.items()))
+    assert place.time is not None
+    steps = inputs[name].shape[place.time]
+    batch = 1 if place.batch is None else inputs[name].shape[place.batch]
+    stream = session.stream(batch=batch)
+    pieces: list[Mapping[str, np.ndarray]] = []
+    for start in range(0, steps, chunk):
+        piece = {
+            key: value if key not in axes else _cut(value, axes[key], start, start + chunk)
+            for key, value in inputs.items()
+        }
+        pieces.append(stream.step(piece))
+    return {
+        key: np.concatenate([piece[key] for piece in pieces], axis=place.time)
+        if place.time is not None
+        else pieces[-1][key]
+        for key, place in stream_spec.outputs.items()
+    }
+
+
+def _cut(value: np.ndarray, place: Axes, start: int, stop: int) -> np.ndarray:
+    index = [slice(None)] * value.ndim
+    assert place.time is not None
+    index[place.time] = slice(start, stop)
+    return value[tuple(index)]
+
+
+def _attempt(case: str, run: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
+    try:
+        return run(inputs)
+    except EdgernnError as error:
+        raise AccuracyGateError(
+            f"export gate: {case}: the exported model does not run ({error}); the exporter has "
+            f"fixed a size that must stay dynamic, often through a Python int taken from a shape"
+        ) from None
+
+
+class _Checker:
+    def __init__(self, axes: Mapping[str, Axes], tolerance: float) -> None:
+        self._axes = axes
+        self._tolerance = tolerance
+        self.cases = 0
+        self.max_error = 0.0
+
+    def compare(
+        self, case: str, expected: Arrays, got: Arrays, *, causal_hint: bool = False
+    ) -> None:
+        for name, want in expected.items():
+            have = got[name]
+            if want.shape != have.shape:
+                raise AccuracyGateError(
+                    f"export gate: {case}: output {name!r} has shape {list(have.shape)} instead "
+                    f"of {list(want.shape)}"
+                )
+            self.cases += 1
+            scale = max(1.0, float(np.abs(want).max(initial=0.0)))
+            distance = np.abs(want.astype(np.float64) - have.astype(np.float64)) / scale
+            error = float(distance.max(initial=0.0))
+            self.max_error = max(self.max_error, error)
+            if not error <= self._tolerance:  # also catches NaN
+                raise AccuracyGateError(
+                    f"export gate: {case}: output {name!r} is off by {error:.3g} "
+                    f"{self._place(name, distance)}(tolerance {self._tolerance:.0e}), so nothing "
+                    f"was written{_CAUSAL_HINT if causal_hint else ''}"
+                )
+
+    def _place(self, name: str, distance: np.ndarray) -> str:
+        axis = self._axes[name].time
+        if axis is None:
+            return ""
+        along = np.moveaxis(distance, axis, 0).reshape(distance.shape[axis], -1).max(axis=1)
+        first = int(np.argmax(~(along <= self._tolerance)))
+        return f"from time step {first} on "
+
+
+_CAUSAL_HINT = (
+    "; the model looks at more than its recurrent state carries (pooling over time, or a "
+    "convolution): move that out of the module, or export with causal=False (--not-causal) for "
+    "whole sequences only"
+)

@@ -1,0 +1,60 @@
+"""Read and write ONNX files with edgernn metadata."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from edgernn.errors import ModelError
+from edgernn.metadata import PREFIX, Metadata
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]:
+    """Read and check an ONNX file.
+
+    Raises:
+        ModelError: The file is missing, truncated, or not a valid ONNX model.
+    """
+    file = Path(path)
+    try:
+        model = onnx.load_model_from_string(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except DecodeError:
+        raise ModelError(
+            f"{file}: not an ONNX file, or cut off; export it again or copy it again"
+        ) from None
+    if not model.graph.node:
+        raise ModelError(f"{file}: an ONNX file without a graph; export it again")
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{file}: not a valid ONNX model: {reason}; export it again") from None
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    return model, Metadata.from_props(props, str(file))
+
+
+def save_model(model: onnx.ModelProto, metadata: Metadata, path: Path) -> None:
+    """Write a model with its metadata, without traces of the machine it was made on."""
+    kept = {p.key: p.value for p in model.metadata_props if not p.key.startswith(PREFIX)}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {**kept, **metadata.to_props()})
+    strip(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what no run needs: stack traces, documentation strings, inferred inner shapes."""
+    graph = model.graph
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    graph.ClearField("doc_string")
+    values = [*graph.input, *graph.output, *graph.initializer]
+    for item in [*graph.node, *values, *model.functions]:
+        item.ClearField("doc_string")
+        del item.metadata_props[:]

@@ -1,0 +1,127 @@
+"""Keep PyTorch's recurrent layers whole through the ONNX exporter.
+
+``torch.export`` decomposes ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``: it freezes the time axis of
+bidirectional layers and unrolls ``nn.RNN``. Here each layer becomes one call of a custom operator
+that carries ONNX's own weight layout, and the operator is translated to one ONNX node.
+
+Source: ONNX operators LSTM-14, GRU-14, RNN-14. PyTorch orders gates LSTM ``i f g o`` and GRU
+``r z n``; ONNX orders them ``i o f c`` and ``z r h``. PyTorch's GRU is ``linear_before_reset=1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from onnxscript import opset20 as op
+from torch import Tensor, nn
+
+KINDS: dict[type[nn.Module], str] = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn"}
+GATE_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
+
+_library = torch.library.Library("edgernn", "DEF")
+_library.define(
+    "lstm(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, Tensor c, str direction)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+_library.define(
+    "gru(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction) -> (Tensor, Tensor)"
+)
+_library.define(
+    "rnn(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction, str activation)"
+    " -> (Tensor, Tensor)"
+)
+
+
+def _output_like(x: Tensor, r: Tensor) -> Tensor:
+    """Return an empty ``[T, B, D*H]``, the layout in which PyTorch hands on a sequence."""
+    return x.new_empty(x.shape[0], x.shape[1], r.shape[0] * r.shape[2])
+
+
+@torch.library.register_fake("edgernn::lstm")
+def _lstm_shapes(
+    x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor, direction: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _output_like(x, r), torch.empty_like(h), torch.empty_like(c)
+
+
+@torch.library.register_fake("edgernn::gru")
+def _gru_shapes(
+    x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, direction: str
+) -> tuple[Tensor, Tensor]:
+    return _output_like(x, r), torch.empty_like(h)
+
+
+@torch.library.register_fake("edgernn::rnn")
+def _rnn_shapes(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    h: Tensor,
+    direction: str,
+    activation: str,
+) -> tuple[Tensor, Tensor]:
+    return _output_like(x, r), torch.empty_like(h)
+
+
+def _lstm_node(x: Any, w: Any, r: Any, b: Any, h: Any, c: Any, direction: str) -> Any:
+    y, *lasts = op.LSTM(x, w, r, b, None, h, c, direction=direction, hidden_size=r.shape[2])
+    return (_joined(y, direction), *lasts)
+
+
+def _gru_node(x: Any, w: Any, r: Any, b: Any, h: Any, direction: str) -> Any:
+    hidden = r.shape[2]
+    y, last = op.GRU(
+        x, w, r, b, None, h, direction=direction, hidden_size=hidden, linear_before_reset=1
+    )
+    return _joined(y, direction), last
+
+
+def _rnn_node(x: Any, w: Any, r: Any, b: Any, h: Any, direction: str, activation: str) -> Any:
+    activations = [activation] * (2 if direction == "bidirectional" else 1)
+    y, last = op.RNN(
+        x, w, r, b, None, h, direction=direction, hidden_size=r.shape[2], activations=activations
+    )
+    return _joined(y, direction), last
+
+
+def _joined(y: Any, direction: str) -> Any:
+    """Bring ONNX's ``[T, D, B, H]`` to ``[T, B, D*H]`` without asking for the shape at run time."""
+    if direction == "forward":
+        return op.Squeeze(y, op.Constant(value_ints=[1]))
+    return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), op.Constant(value_ints=[0, 0, -1]))
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.edgernn.lstm.default: _lstm_node,
+    torch.ops.edgernn.gru.default: _gru_node,
+    torch.ops.edgernn.rnn.default: _rnn_node,
+}
+
+
+def onnx_weights(layer: nn.RNNBase, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return one layer's weights in ONNX's layout.
+
+    Args:
+        layer: ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` with G gates and D directions.
+        index: Layer number.
+
+    Returns:
+        ``W [D, G*H, I]``, ``R [D, G*H, H]`` and ``B [D, 2*G*H]``, or None without bias.
+    """
+    order = GATE_ORDER[KINDS[type(layer)]]
+    suffixes = ["", "_reverse"] if layer.bidirectional else [""]
+
+    def stacked(name: str) -> Tensor:
+        return torch.stack([
+            torch.cat([gates[gate] for gate in order])
+            for suffix in suffixes
+            for gates in [getattr(layer, f"{name}_l{index}{suffix}").detach().chunk(len(order))]
+        ])  # fmt: skip
+
+    bias = None
+    if layer.bias:
+        bias = torch.cat([stacked("bias_ih"), stacked("bias_hh")], dim=1)
+    return stacked("weight_ih"), stacked("weight_hh"), bias

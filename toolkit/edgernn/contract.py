@@ -1,0 +1,197 @@
+"""The state contract: which graph output is the next value of which graph input.
+
+ONNX graphs are stateless. A model that streams carries, in its metadata, one entry per state
+tensor (`StateSpec`) and the axes that mean time and batch (`StreamSpec`). Every adapter feeds
+state back by it, so nobody wires states by hand. The contract is stored under the keys
+``edgernn.state`` and ``edgernn.stream`` of the ONNX file's ``metadata_props``, as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgernn.errors import ContractError
+
+ZEROS = "zeros"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Describe one input, output or state.
+
+    Attributes:
+        name: Name in the graph.
+        dtype: numpy name, such as ``"float32"``.
+        shape: One entry per axis: a size, or the name of a dynamic axis such as ``"time"``.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        """Render as ``x float32 [batch, time, 40]``."""
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """Pair a state input with the output that holds its next value.
+
+    Attributes:
+        input: Graph input that takes the state.
+        output: Graph output that returns the next state.
+        batch_axis: Axis of the batch in both.
+        dtype: numpy name of the element type.
+        init: ``"zeros"``, or the name of an initializer with the first value.
+        scale: For integer states, the value of one unit; None for float states.
+    """
+
+    input: str
+    output: str
+    batch_axis: int
+    dtype: str = "float32"
+    init: str = ZEROS
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Locate the batch and time axes of one tensor; None where it has no such axis."""
+
+    batch: int | None
+    time: int | None
+
+
+@dataclass(frozen=True)
+class StreamSpec:
+    """Say along which axes time runs and whether the model can run step by step.
+
+    Attributes:
+        causal: True if an output depends on no later input; only then chunks and single steps
+            give the same result as the whole sequence.
+        inputs: Axes of every input that is not a state.
+        outputs: Axes of every output that is not a state.
+    """
+
+    causal: bool
+    inputs: Mapping[str, Axes] = field(default_factory=dict)
+    outputs: Mapping[str, Axes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Hold what an adapter must know to run a recurrent graph."""
+
+    states: tuple[StateSpec, ...]
+    stream: StreamSpec
+
+    def check(
+        self, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec], where: str
+    ) -> None:
+        """Compare the contract with the graph's tensors.
+
+        Args:
+            inputs: All graph inputs, states included.
+            outputs: All graph outputs, states included.
+            where: File name for the message.
+
+        Raises:
+            ContractError: A named tensor is missing, or a state's input and output differ.
+        """
+        for state in self.states:
+            source, target = inputs.get(state.input), outputs.get(state.output)
+            if source is None or target is None:
+                side, name = ("input", state.input) if source is None else ("output", state.output)
+                raise ContractError(
+                    f"{where}: the state contract names {side} {name!r}, which the graph does not "
+                    f"have; export the model again, or remove its edgernn.state metadata"
+                )
+            _check_pair(state, source, target, where)
+        fed = {state.input for state in self.states}
+        returned = {state.output for state in self.states}
+        self._check_axes(self.stream.inputs, inputs, fed, "input", where)
+        self._check_axes(self.stream.outputs, outputs, returned, "output", where)
+
+    @staticmethod
+    def _check_axes(
+        axes: Mapping[str, Axes],
+        tensors: Mapping[str, TensorSpec],
+        states: set[str],
+        side: str,
+        where: str,
+    ) -> None:
+        if set(axes) != set(tensors) - states:
+            raise ContractError(
+                f"{where}: the contract's {side}s {sorted(axes)} are not the graph's "
+                f"{sorted(set(tensors) - states)}; export the model again"
+            )
+        for name, place in axes.items():
+            rank = len(tensors[name].shape)
+            for axis in (place.batch, place.time):
+                if axis is not None and not 0 <= axis < rank:
+                    raise ContractError(
+                        f"{where}: the contract puts an axis of {side} {name!r} at {axis}, but "
+                        f"its rank is {rank}; export the model again"
+                    )
+
+    def to_json(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return the values of ``edgernn.state`` and ``edgernn.stream``."""
+        states = [
+            {key: value for key, value in asdict(state).items() if value is not None}
+            for state in self.states
+        ]
+        return states, asdict(self.stream)
+
+    @staticmethod
+    def from_json(states: Any, stream: Any, where: str) -> Contract:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ContractError: A key is missing, unknown, or of the wrong type.
+        """
+        try:
+            return Contract(
+                states=tuple(_state_from_json(entry) for entry in states),
+                stream=StreamSpec(
+                    causal=_typed(stream["causal"], bool),
+                    inputs={name: Axes(**axes) for name, axes in stream["inputs"].items()},
+                    outputs={name: Axes(**axes) for name, axes in stream["outputs"].items()},
+                ),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ContractError(
+                f"{where}: unreadable state contract ({type(error).__name__}: {error}); "
+                f"export the model again"
+            ) from None
+
+
+def _state_from_json(entry: Any) -> StateSpec:
+    state = StateSpec(**entry)
+    _typed(state.input, str), _typed(state.output, str), _typed(state.batch_axis, int)
+    _typed(state.dtype, str), _typed(state.init, str)
+    return state
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _check_pair(state: StateSpec, source: TensorSpec, target: TensorSpec, where: str) -> None:
+    same_rank = len(source.shape) == len(target.shape)
+    sizes = zip(source.shape, target.shape, strict=False)
+    fits = all(a == b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+    if not (same_rank and fits and source.dtype == target.dtype == state.dtype):
+        raise ContractError(
+            f"{where}: state input {source} and state output {target} must agree in shape and "
+            f"in the dtype {state.dtype} of the contract; export the model again"
+        )
+    if not 0 <= state.batch_axis < len(source.shape):
+        raise ContractError(
+            f"{where}: batch_axis {state.batch_axis} of state {state.input!r} is outside its "
+            f"rank {len(source.shape)}; export the model again"
+        )
