@@ -13,7 +13,8 @@ import numpy as np
 
 from edgernn.contract import Axes
 from edgernn.errors import AccuracyGateError, EdgernnError
-from edgernn.sessions import Arrays, Session
+from edgernn.sessions import Array, Arrays, Session
+from edgernn.streaming import run_in_chunks
 
 Reference = Callable[[Arrays], Arrays]
 Sample = Callable[[int, int], Arrays]
@@ -105,44 +106,8 @@ def _gate_streaming(
     for chunk in CHUNKS:
         what = "step by step" if chunk == 1 else f"in chunks of {chunk}"
         case = f"{what} against the whole sequence, batch 2, {steps} steps"
-        pieces = stream_in_chunks(session, inputs, chunk)
+        pieces = run_in_chunks(session, inputs, chunk)
         checker.compare(case, whole, pieces, causal_hint=True)
-
-
-def stream_in_chunks(session: Session, inputs: Arrays, chunk: int) -> Arrays:
-    """Feed ``inputs`` to a stream in pieces of ``chunk`` time steps and join the outputs.
-
-    Outputs without a time axis are those of the last piece.
-    """
-    contract = session.metadata.contract
-    assert contract is not None
-    stream_spec = contract.stream
-    axes = {name: place for name, place in stream_spec.inputs.items() if place.time is not None}
-    name, place = next(iter(axes.items()))
-    assert place.time is not None
-    steps = inputs[name].shape[place.time]
-    batch = 1 if place.batch is None else inputs[name].shape[place.batch]
-    stream = session.stream(batch=batch)
-    pieces: list[Mapping[str, np.ndarray]] = []
-    for start in range(0, steps, chunk):
-        piece = {
-            key: value if key not in axes else _cut(value, axes[key], start, start + chunk)
-            for key, value in inputs.items()
-        }
-        pieces.append(stream.step(piece))
-    return {
-        key: np.concatenate([piece[key] for piece in pieces], axis=place.time)
-        if place.time is not None
-        else pieces[-1][key]
-        for key, place in stream_spec.outputs.items()
-    }
-
-
-def _cut(value: np.ndarray, place: Axes, start: int, stop: int) -> np.ndarray:
-    index = [slice(None)] * value.ndim
-    assert place.time is not None
-    index[place.time] = slice(start, stop)
-    return value[tuple(index)]
 
 
 def _attempt(case: str, run: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
@@ -184,7 +149,7 @@ class _Checker:
                     f"was written{_CAUSAL_HINT if causal_hint else ''}"
                 )
 
-    def _place(self, name: str, distance: np.ndarray) -> str:
+    def _place(self, name: str, distance: Array) -> str:
         axis = self._axes[name].time
         if axis is None:
             return ""

@@ -22,7 +22,9 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
     try:
         model = onnx.load_model_from_string(file.read_bytes())
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise ModelError(
+            f"{file}: cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from None
     except DecodeError:
         raise ModelError(
             f"{file}: not an ONNX file, or cut off; export it again or copy it again"

@@ -51,9 +51,7 @@ def probe() -> Probe:
     if ort is None:
         return Probe(False, reason, INSTALL)
     if PROVIDER not in ort.get_available_providers():
-        return Probe(
-            False, f"onnxruntime {ort.__version__} here is built without CUDA", INSTALL
-        )
+        return Probe(False, f"onnxruntime {ort.__version__} here is built without CUDA", INSTALL)
     if not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
         return Probe(False, "no NVIDIA driver on this machine", "install the NVIDIA driver")
     ort.preload_dlls()  # finds the CUDA and cuDNN libraries that come with PyTorch's wheels

@@ -53,7 +53,9 @@ def open_session(
         raise TargetUnavailable(f"{reason}; install it with: {install}")
     file = Path(path)
     if not file.is_file():
-        raise ModelError(f"{file}: no such file; name an ONNX file, such as one from edgernn export")
+        raise ModelError(
+            f"{file}: no such file; name an ONNX file, such as one from edgernn export"
+        )
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors arrive as exceptions; the log would repeat them
     if threads is not None:

@@ -51,7 +51,10 @@ class OnnxRuntimeStream:
         self._run = session.run_with_iobinding
         self._initial = owner.initial_state(batch)
         self._states = tuple(
-            {name: allocate(value.shape, value.dtype, device) for name, value in self._initial.items()}
+            {
+                name: allocate(value.shape, value.dtype, device)
+                for name, value in self._initial.items()
+            }
             for _ in range(2)
         )
         self._current = 0
@@ -148,7 +151,8 @@ class OnnxRuntimeStream:
         if shapes is not None:
             dtypes = [np.dtype(spec.dtype) for spec in self._owner.outputs]
             outputs = tuple(
-                allocate(shape, dtype, ("cpu", 0)) for shape, dtype in zip(shapes, dtypes, strict=True)
+                allocate(shape, dtype, ("cpu", 0))
+                for shape, dtype in zip(shapes, dtypes, strict=True)
             )
         forth, back = self._states
         plan = _Plan(

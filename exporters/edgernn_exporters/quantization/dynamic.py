@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
 from edgernn_exporters.quantization.graph import Floats, GraphEditor
@@ -87,7 +86,11 @@ def _gemm(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     bias = None
     if len(node.input) > 2 and node.input[2]:
         bias = graph.constant(node.input[2])
-        if bias is None or bias.size not in (1, weight.shape[1]) or attributes.get("beta", 1.0) != 1.0:
+        if (
+            bias is None
+            or bias.size not in (1, weight.shape[1])
+            or attributes.get("beta", 1.0) != 1.0
+        ):
             raise _Unsupported("the bias is not a constant row, or beta is set")
         bias = np.broadcast_to(bias.reshape(-1), (weight.shape[1],))
     return [_linear_call(graph, node.input[0], node.input[1], weight, bias, node.output[0])]
@@ -295,7 +298,10 @@ def _join_sequences(graph: GraphEditor, parts: list[str], output: str) -> list[o
     axes = graph.add("axis", np.array([1], np.int64))
     raised = [graph.unique(f"{part}.4d") for part in parts]
     return [
-        *(helper.make_node("Unsqueeze", [a, axes], [b]) for a, b in zip(parts, raised, strict=True)),
+        *(
+            helper.make_node("Unsqueeze", [a, axes], [b])
+            for a, b in zip(parts, raised, strict=True)
+        ),
         helper.make_node("Concat", raised, [output], axis=1),
     ]
 

@@ -64,11 +64,14 @@ _LINEAR = _CONSTANTS + _ROW_CONSTANTS + _rows("x", "xq", "xs") + """
   xw = Mul (xd, xs)
 """  # fmt: skip
 
-_BEFORE = _LINEAR + """
+_BEFORE = (
+    _LINEAR
+    + """
   p = Add (xw, wb)
   h0 = Squeeze (h, axis)
   hs = Mul (rs, unit)
 """
+)
 
 _SCAN = """Scan <num_scan_inputs = 1, scan_input_directions: ints = @reverse,
     scan_output_directions: ints = @reverse, body = step"""

@@ -123,5 +123,3 @@ def _captured(node: onnx.NodeProto) -> Iterator[str]:
             for inner in graph.node:
                 yield from inner.input
                 yield from _captured(inner)
-
-

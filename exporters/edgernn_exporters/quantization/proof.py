@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgernn.contract import Axes, TensorSpec
+from edgernn.contract import TensorSpec
 from edgernn.errors import AccuracyGateError, EdgernnError
 from edgernn.sessions import Array, Arrays, Session
-from edgernn_exporters.gate import CHUNKS, stream_in_chunks
+from edgernn.streaming import run_in_chunks
+from edgernn_exporters.gate import CHUNKS
 
 STEPS = 70
 TOLERANCE = 1e-4
@@ -24,8 +25,7 @@ def prove(session: Session) -> None:
     """
     contract = session.metadata.contract
     try:
-        axes = contract.stream.inputs if contract else {}
-        inputs = random_inputs(session.inputs, axes, batch=2, steps=STEPS)
+        inputs = random_inputs(session.inputs, batch=2, steps=STEPS)
         whole = session.run(inputs)
         for name, value in whole.items():
             if not np.isfinite(value).all():
@@ -34,7 +34,7 @@ def prove(session: Session) -> None:
                 )
         if contract is not None and contract.stream.causal:
             for chunk in CHUNKS:
-                _compare(chunk, whole, stream_in_chunks(session, inputs, chunk))
+                _compare(chunk, whole, run_in_chunks(session, inputs, chunk))
     except AccuracyGateError:
         raise
     except EdgernnError as error:
@@ -43,9 +43,7 @@ def prove(session: Session) -> None:
         session.close()
 
 
-def random_inputs(
-    specs: tuple[TensorSpec, ...], axes: dict[str, Axes] | object, *, batch: int, steps: int
-) -> Arrays:
+def random_inputs(specs: tuple[TensorSpec, ...], *, batch: int, steps: int) -> Arrays:
     """Draw seeded inputs: normal floats, and zeros and ones for integers."""
     rng = np.random.default_rng(0)
     inputs: Arrays = {}

@@ -1,0 +1,177 @@
+"""Read what an ONNX file is: tensors, states, recurrent layers, precision, size, lineage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from edgernn.contract import TensorSpec
+from edgernn.files import sha256_of
+from edgernn.metadata import Metadata
+from edgernn_exporters.onnx_files import read_model
+from edgernn_exporters.quantization.functions import DOMAIN
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Describe one recurrent node.
+
+    Attributes:
+        name: Name of the node, or of its output where it has none.
+        operator: ONNX operator, or the name of our quantized function.
+        attributes: As in the file; a quantized function call is one direction.
+        input_size: Features in, or None if the weights are not constants.
+        hidden_size: Units, or None likewise.
+        weight_bytes: Size of its constants.
+    """
+
+    name: str
+    operator: str
+    attributes: dict[str, Any]
+    input_size: int | None
+    hidden_size: int | None
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Describe an ONNX file.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        sha256: Its hash, which quantized descendants name as parent.
+        opset: Version of the standard operator set.
+        producer: Tool that wrote the graph.
+        parameters: Elements of all floating-point and 8-bit constants.
+        inputs: Inputs without states.
+        outputs: Outputs without states.
+        states: State inputs.
+        layers: Recurrent nodes in order.
+        operators: Number of nodes of each operator.
+        metadata: The ``edgernn.*`` metadata.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    opset: int
+    producer: str
+    parameters: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[TensorSpec, ...]
+    layers: tuple[Layer, ...]
+    operators: dict[str, int]
+    metadata: Metadata
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = asdict(self)
+        values["path"] = str(self.path)
+        return values
+
+
+def inspect(path: str | os.PathLike[str]) -> Inspection:
+    """Read what an ONNX file is, without running it.
+
+    Raises:
+        ModelError: The file is missing, cut off or not a valid ONNX model.
+        ContractError: Its metadata do not fit its graph.
+
+    Example:
+        >>> inspect("kw.onnx").layers[0].hidden_size
+        64
+    """
+    model, metadata = read_model(path)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    inputs = {v.name: _spec(v) for v in model.graph.input if v.name not in constants}
+    outputs = {value.name: _spec(value) for value in model.graph.output}
+    fed, returned = set(), set()
+    if metadata.contract is not None:
+        metadata.contract.check(inputs, outputs, str(path))
+        fed = {state.input for state in metadata.contract.states}
+        returned = {state.output for state in metadata.contract.states}
+    operators: dict[str, int] = {}
+    for node in model.graph.node:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    return Inspection(
+        path=Path(path),
+        bytes=Path(path).stat().st_size,
+        sha256=sha256_of(path),
+        opset=next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")),
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        parameters=sum(_count(t) for t in constants.values() if _is_weight(t)),
+        inputs=tuple(spec for name, spec in inputs.items() if name not in fed),
+        outputs=tuple(spec for name, spec in outputs.items() if name not in returned),
+        states=tuple(spec for name, spec in inputs.items() if name in fed),
+        layers=tuple(_layers(model.graph.node, constants)),
+        operators=dict(sorted(operators.items())),
+        metadata=metadata,
+    )
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
+        for dim in tensor.shape.dim
+    )
+    return TensorSpec(value.name, dtype, shape)
+
+
+def _layers(
+    nodes: Iterable[onnx.NodeProto], constants: dict[str, onnx.TensorProto]
+) -> Iterable[Layer]:
+    for node in nodes:
+        ours = node.domain == DOMAIN and node.op_type.startswith(_RECURRENT)
+        if not ours and node.op_type not in _RECURRENT:
+            continue
+        w = constants.get(node.input[1])
+        r = constants.get(node.input[4 if ours else 2])
+        yield Layer(
+            name=node.name or node.output[0],
+            operator=node.op_type,
+            attributes={a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
+            input_size=None if w is None else w.dims[0 if ours else 2],
+            hidden_size=None if r is None else r.dims[0 if ours else 2],
+            weight_bytes=sum(
+                _count(constants[name])
+                * helper.tensor_dtype_to_np_dtype(constants[name].data_type).itemsize
+                for name in node.input
+                if name in constants
+            ),
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _count(tensor: onnx.TensorProto) -> int:
+    product = 1
+    for size in tensor.dims:
+        product *= size
+    return product
+
+
+def _is_weight(tensor: onnx.TensorProto) -> bool:
+    return tensor.data_type in (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.UINT8,
+        onnx.TensorProto.INT8,
+    )

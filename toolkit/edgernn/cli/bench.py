@@ -1,0 +1,112 @@
+"""``edgernn bench``: measure models on targets side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgernn.cli.options import FILE, data_options, data_source
+from edgernn.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgernn.sessions import Arrays
+    from edgernn_benchmarks import Report
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=FILE)
+@click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True)
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    default=("step", "sequence:100"),
+    show_default=True,
+    help="step, chunk:N, sequence:N, each with xB for a batch of B; once per scenario.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the engine."
+)
+@click.option("--duration", type=float, metavar="S", help="Seconds of timed calls of each row.")
+@click.option("--iterations", type=click.IntRange(min=1), help="Timed calls of each row.")
+@click.option("--warmup", type=click.IntRange(min=0), default=10, show_default=True)
+@click.option("--inputs", type=FILE, help="npz or the task's file; default: random values.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--no-accuracy", is_flag=True, help="Leave the task's metric out.")
+@data_options
+@click.option("--json", "json_path", type=FILE, help="File for the result with all samples.")
+@click.option("--report", "html_path", type=FILE, help="File for the report page.")
+@click.option("--markdown", "markdown_path", type=FILE, help="File for a table in Markdown.")
+def command(
+    models: tuple[Path, ...],
+    targets: tuple[str, ...],
+    scenarios: tuple[str, ...],
+    threads: int,
+    duration: float | None,
+    iterations: int | None,
+    warmup: int,
+    inputs: Path | None,
+    seed: int,
+    no_accuracy: bool,
+    data: Path | None,
+    download: bool,
+    holdout: str | None,
+    json_path: Path | None,
+    html_path: Path | None,
+    markdown_path: Path | None,
+) -> None:
+    """Measure MODELS on targets: latency, memory, size, accuracy, error against float.
+
+    Models and targets take turns, so that drift of the machine hits all alike. A target that is
+    not on this machine becomes a row that says why.
+    """
+    from edgernn import api
+    from edgernn_benchmarks.report_table import print_report, show_progress
+
+    if duration is not None and duration <= 0:
+        raise UsageError(f"--duration {duration} must be above 0 seconds")
+    source = data_source(data, download, holdout)
+
+    def accuracy(path: str, target: str) -> dict[str, float] | None:
+        if no_accuracy or api.inspect(path).metadata.task is None:
+            return None
+        return api.evaluate(path, None, target, source=source)
+
+    def save(report: Report) -> None:
+        if json_path is not None:
+            report.save_json(json_path)
+        if html_path is not None:
+            report.save_html(html_path)
+        if markdown_path is not None:
+            from edgernn.files import write_text
+
+            write_text(markdown_path, report.to_markdown())
+
+    with show_progress() as progress:
+        report = api.benchmark(
+            models,
+            targets,
+            scenarios=scenarios,
+            duration_s=duration,
+            iterations=iterations,
+            warmup=warmup,
+            threads=threads,
+            seed=seed,
+            inputs=None if inputs is None else _inputs(models[0], inputs),
+            accuracy=accuracy,
+            progress=progress,
+            save=save,
+        )
+    print_report(report)
+    for path in (json_path, html_path, markdown_path):
+        if path is not None:
+            click.echo(f"written to {path}")
+
+
+def _inputs(model: Path, path: Path) -> Arrays:
+    from edgernn import api
+    from edgernn.cli.run import read_inputs
+
+    return read_inputs(api.load(model), path)

@@ -1,0 +1,55 @@
+"""``edgernn compare``: measure how far two models' outputs are apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgernn.cli.options import FILE, json_option, print_json, target_option
+
+
+@click.command()
+@click.argument("reference", type=FILE)
+@click.argument("candidate", type=FILE)
+@click.option("--inputs", type=FILE, required=True, help="npz with arrays by input name, or a wav.")
+@target_option
+@click.option("--candidate-target", help="Target of the candidate; default: the same.")
+@click.option("--tolerance", type=float, help="Exit with 5 if an output is further off.")
+@json_option
+def command(
+    reference: Path,
+    candidate: Path,
+    inputs: Path,
+    target: str,
+    candidate_target: str | None,
+    tolerance: float | None,
+    as_json: bool,
+) -> None:
+    """Run REFERENCE and CANDIDATE on the same inputs and measure the distance."""
+    from edgernn import api
+    from edgernn.cli.run import read_inputs
+
+    first = api.load(reference, target)
+    second = api.load(candidate, candidate_target or target)
+    result = api.compare(first, second, read_inputs(first, inputs))
+    if as_json:
+        print_json(result.to_json())
+    else:
+        for name, item in result.outputs.items():
+            click.echo(
+                f"{name}: max error {item.max_abs_error:.4g}, mean {item.mean_abs_error:.4g}, "
+                f"largest value {item.max_abs_reference:.4g}, SQNR {item.sqnr_db:.1f} dB"
+            )
+            if item.error_by_step:
+                click.echo(f"  along time: {_along(item.error_by_step)}")
+    if tolerance is not None:
+        result.require(tolerance)
+
+
+def _along(errors: tuple[float, ...]) -> str:
+    """Give the largest error in up to eight equal stretches of time."""
+    size = -(-len(errors) // 8)
+    stretches = [max(errors[start : start + size]) for start in range(0, len(errors), size)]
+    steps = "step" if size == 1 else f"{size} steps"
+    return f"max of each {steps}: " + " ".join(f"{value:.2g}" for value in stretches)

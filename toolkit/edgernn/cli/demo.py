@@ -1,0 +1,56 @@
+"""``edgernn demo``: the whole chain on the shipped data, as the commands a user would type."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+
+import click
+
+from edgernn.cli.options import FILE
+
+TASK = "keywords"
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=FILE, default=Path("demo"), show_default=True, help="Folder to write."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Fewer than the recipe's, to be quick.")
+def command(output: Path, epochs: int | None) -> None:
+    """Train a keyword spotter, export, quantize, run and measure it; ends with a report page.
+
+    A demo that was stopped goes on where it was.
+    """
+    started = time.monotonic()
+    from edgernn.tasks import get_task
+
+    output.mkdir(parents=True, exist_ok=True)
+    wav = get_task(TASK).sample(output)
+    run, model, small = output / "run", output / "kw.onnx", output / "kw.int8.onnx"
+    quick = ["--epochs", str(epochs)] if epochs is not None else []
+    report = output / "report.html"
+    for arguments in (
+        ["train", TASK, "--cell", "gru", "--hidden", "64", *quick, "--resume", "-o", run],
+        ["export", run, "-o", model],
+        ["quantize", model, "--precision", "int8-dynamic", "-o", small],
+        ["inspect", small],
+        ["run", model, "--inputs", wav],
+        ["run", small, "--inputs", wav, "--stream", "--chunk", "1", "--outputs", output / "y.npz"],
+        ["compare", model, small, "--inputs", wav],
+        ["evaluate", model],
+        ["evaluate", small],
+        ["bench", model, small, "--target", "cpu", "--target", "cuda",
+         "--scenario", "step", "--scenario", "sequence:100", "--duration", "2",
+         "--json", output / "report.json", "--report", report],
+    ):  # fmt: skip
+        _run([str(item) for item in arguments])
+    click.echo(f"\ndone in {time.monotonic() - started:.0f} s; open {report}")
+
+
+def _run(arguments: list[str]) -> None:
+    from edgernn.cli import edgernn
+
+    click.echo(click.style(f"\n$ edgernn {shlex.join(arguments)}", bold=True))
+    edgernn.main(arguments, prog_name="edgernn", standalone_mode=False)

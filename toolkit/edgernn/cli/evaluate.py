@@ -1,0 +1,52 @@
+"""``edgernn evaluate``: measure a task's metric on a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgernn.cli.options import (
+    FILE,
+    data_options,
+    data_source,
+    json_option,
+    load_options,
+    print_json,
+    target_option,
+    threads_option,
+)
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.option("--task", help="Default: the one named in the file.")
+@target_option
+@data_options
+@click.option(
+    "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
+)
+@threads_option
+@json_option
+def command(
+    model: Path,
+    task: str | None,
+    target: str,
+    data: Path | None,
+    download: bool,
+    holdout: str | None,
+    split: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure the task's metric with MODEL."""
+    from edgernn import api
+
+    source = data_source(data, download, holdout)
+    options = load_options(threads)
+    values = api.evaluate(model, task, target, source=source, split=split, **options)
+    if as_json:
+        print_json(values)
+        return
+    for name, value in values.items():
+        click.echo(f"{name} {value:.4f}")

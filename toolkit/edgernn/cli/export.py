@@ -1,0 +1,123 @@
+"""``edgernn export``: a training run or the user's own module to ONNX."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgernn.cli.options import FILE, human_bytes, json_option, print_json
+from edgernn.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@click.command()
+@click.argument("source")
+@click.option("-o", "--output", type=FILE, required=True, help="ONNX file to write.")
+@click.option("--checkpoint", type=FILE, help="safetensors file for your own module.")
+@click.option(
+    "--example",
+    multiple=True,
+    metavar="SIZES[:DTYPE]",
+    help="Example input of your own module, such as 1,100,40 or 1,100:int64; once per input.",
+)
+@click.option("--opset", type=int, help="ONNX operator set version; default: 20.")
+@click.option("--tolerance", type=float, default=1e-5, show_default=True, help="Of the gate.")
+@click.option("--not-causal", is_flag=True, help="Whole sequences only: no chunks, no steps.")
+@json_option
+def command(
+    source: str,
+    output: Path,
+    checkpoint: Path | None,
+    example: tuple[str, ...],
+    opset: int | None,
+    tolerance: float,
+    not_causal: bool,
+    as_json: bool,
+) -> None:
+    """Export SOURCE, a run folder or MODULE:FUNCTION, to one ONNX graph that streams.
+
+    The file is written only after PyTorch and ONNX Runtime agree at other lengths and batch
+    sizes, and whole sequences equal chunks and single steps.
+    """
+    from edgernn import api
+
+    options: dict[str, Any] = {"tolerance": tolerance}
+    if opset is not None:
+        options["opset"] = opset
+    if not_causal:
+        options["causal"] = False
+    if ":" in source and not Path(source).exists():
+        if not example:
+            raise UsageError("your own module needs --example, such as --example 1,100,40")
+        module = _build(source, checkpoint)
+        args = tuple(_example(text) for text in example)
+        result = api.export(module, args, output, **options)
+    else:
+        if checkpoint or example:
+            raise UsageError(
+                f"--checkpoint and --example go with MODULE:FUNCTION, but {source!r} is taken for "
+                f"a run folder"
+            )
+        result = api.export_run(source, output, **options)
+    gate = result.gate
+    assert gate is not None
+    contract = result.metadata.contract
+    assert contract is not None
+    states = [state.input for state in contract.states]
+    if as_json:
+        print_json(
+            {"path": str(output), "bytes": output.stat().st_size, "states": states,
+             "causal": contract.stream.causal, "gate": dict(result.metadata.gate or {})}
+        )  # fmt: skip
+        return
+    click.echo(f"{output}: {human_bytes(output.stat().st_size)}, states {', '.join(states)}")
+    click.echo(f"gate passed: {gate.cases} comparisons, largest error {gate.max_error:.1e}")
+
+
+def _build(source: str, checkpoint: Path | None) -> nn.Module:
+    """Import ``package.module:function`` from the current folder and call it."""
+    from torch import nn
+
+    from edgernn.training import load_weights
+
+    name, _, attribute = source.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        build = getattr(importlib.import_module(name), attribute)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"cannot import {name!r} ({error}); run this in the folder that holds it, or install it"
+        ) from None
+    except AttributeError:
+        raise UsageError(f"module {name!r} has no {attribute!r}") from None
+    module = build() if not isinstance(build, nn.Module) else build
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{source} returned {type(module).__name__}, not a torch.nn.Module")
+    if checkpoint is not None:
+        load_weights(module, checkpoint)
+    return module
+
+
+def _example(text: str) -> Tensor:
+    """Make an example tensor from ``1,100,40`` or ``1,100:int64``."""
+    import torch
+
+    sizes, _, kind = text.partition(":")
+    dtype = getattr(torch, kind or "float32", None)
+    try:
+        shape = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        shape = []
+    if not shape or min(shape) < 1 or not isinstance(dtype, torch.dtype):
+        raise UsageError(
+            f"--example {text!r} is not SIZES[:DTYPE], such as 1,100,40 or 1,100:int64"
+        )
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.zeros(shape, dtype=dtype)

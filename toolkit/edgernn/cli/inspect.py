@@ -1,0 +1,54 @@
+"""``edgernn inspect``: show what an ONNX file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgernn.cli.options import FILE, human_bytes, json_option, print_json
+
+
+@click.command()
+@click.argument("path", type=FILE)
+@json_option
+def command(path: Path, as_json: bool) -> None:
+    """Show inputs, outputs, states, recurrent layers, precision, size and lineage of PATH."""
+    from edgernn import api
+
+    found = api.inspect(path)
+    if as_json:
+        print_json(found.to_json())
+        return
+    meta = found.metadata
+    lines = [
+        ("file", f"{path}, {human_bytes(found.bytes)}, opset {found.opset}, {found.producer}"),
+        ("precision", f"{meta.precision}, {found.parameters:,} parameters"),
+        *(("input", str(spec)) for spec in found.inputs),
+        *(("output", str(spec)) for spec in found.outputs),
+        *(("state", str(spec)) for spec in found.states),
+    ]
+    if meta.contract is None:
+        lines.append(("streaming", "no state contract: whole sequences only"))
+    else:
+        causal = meta.contract.stream.causal
+        lines.append(("streaming", "yes, causal" if causal else "no, looks at later inputs"))
+    for layer in found.layers:
+        attributes = ", ".join(f"{key}={value}" for key, value in layer.attributes.items())
+        size = f"{layer.input_size} -> {layer.hidden_size}, {human_bytes(layer.weight_bytes)}"
+        lines.append(("layer", f"{layer.operator} {size} ({attributes})"))
+    lines.append(("operators", ", ".join(f"{n} {op}" for op, n in found.operators.items())))
+    if meta.task:
+        lines.append(("task", meta.task))
+    if meta.preprocessing:
+        values = ", ".join(f"{key}={value}" for key, value in meta.preprocessing.items())
+        lines.append(("preprocessing", values))
+    if meta.gate:
+        lines.append(("gate", ", ".join(f"{key} {value}" for key, value in meta.gate.items())))
+    if meta.parent:
+        lines.append(("made from", f"sha256 {meta.parent}"))
+    lines.append(("sha256", found.sha256))
+    if meta.tools:
+        lines.append(("tools", ", ".join(f"{name} {v}" for name, v in sorted(meta.tools.items()))))
+    for label, text in lines:
+        click.echo(f"{label:<14}{text}")

@@ -1,0 +1,62 @@
+"""Options and small helpers that several verbs share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgernn.tasks.base import DataSource
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+target_option = click.option(
+    "--target", default="cpu", show_default=True, help="Where to run; see edgernn doctor."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the engine; default: its choice."
+)
+
+
+def data_options(command: F) -> F:
+    """Add ``--data``, ``--download`` and ``--holdout``."""
+    for option in (
+        click.option(
+            "--holdout", metavar="NAME", help="Group kept for testing, such as a speaker."
+        ),
+        click.option("--download", is_flag=True, help="Fetch the real data from their origin."),
+        click.option("--data", type=FILE, metavar="DIR", help="Folder with the real data."),
+    ):
+        command = option(command)
+    return command
+
+
+def data_source(data: Path | None, download: bool, holdout: str | None) -> DataSource:
+    """Turn the values of `data_options` into a `DataSource`."""
+    return DataSource(folder=data, download=download, holdout=holdout)
+
+
+def load_options(threads: int | None) -> dict[str, Any]:
+    """Leave options out that were not given, because not every target takes them."""
+    return {} if threads is None else {"threads": threads}
+
+
+def print_json(value: Any) -> None:
+    """Print plain values to stdout; a NaN or infinity is an error of ours."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def human_bytes(count: int) -> str:
+    """Render a size, such as ``74.6 kB`` (1000 bytes)."""
+    value, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

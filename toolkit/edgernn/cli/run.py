@@ -1,0 +1,121 @@
+"""``edgernn run``: run a model on a user's file, whole or as a live stream."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgernn.cli.options import (
+    FILE,
+    json_option,
+    load_options,
+    print_json,
+    target_option,
+    threads_option,
+)
+from edgernn.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from edgernn.sessions import Arrays, Session
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@target_option
+@click.option("--inputs", type=FILE, required=True, help="npz with arrays by input name, or a wav.")
+@click.option("--outputs", type=FILE, help="npz to write, with arrays by output name.")
+@click.option("--stream", is_flag=True, help="Feed the sequence as a live stream.")
+@click.option(
+    "--chunk", type=click.IntRange(min=1), help="Time steps of each call of a stream; default: 1."
+)
+@threads_option
+@json_option
+def command(
+    model: Path,
+    target: str,
+    inputs: Path,
+    outputs: Path | None,
+    stream: bool,
+    chunk: int | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Run MODEL on a file; a model of a task also takes that task's files, such as a wav."""
+    from edgernn import api
+    from edgernn.streaming import run_in_chunks
+
+    if chunk is not None and not stream:
+        raise UsageError("--chunk goes with --stream")
+    session = api.load(model, target, **load_options(threads))
+    given = read_inputs(session, inputs)
+    results = run_in_chunks(session, given, chunk or 1) if stream else session.run(given)
+    if outputs is not None:
+        write_npz(outputs, results)
+    answer = _answer(session, results)
+    if as_json:
+        print_json({
+            "outputs": {name: list(value.shape) for name, value in results.items()},
+            "file": None if outputs is None else str(outputs),
+            "answer": answer,
+        })  # fmt: skip
+        return
+    for name, value in results.items():
+        click.echo(f"{name} {value.dtype} {list(value.shape)}")
+    if outputs is not None:
+        click.echo(f"written to {outputs}")
+    if answer is not None:
+        click.echo(f"answer: {answer}")
+
+
+def read_inputs(session: Session, path: Path) -> Arrays:
+    """Read model inputs from an npz, or from a file that the model's task understands.
+
+    Raises:
+        InputError: The file cannot be read, or the model takes no such file.
+    """
+    if path.suffix != ".npz":
+        from edgernn.tasks import get_task
+
+        meta = session.metadata
+        if meta.task is None or meta.preprocessing is None:
+            raise InputError(
+                f"{path}: this model names no task, so it is not known how to turn the file into "
+                f"its inputs; give an npz with {[str(spec) for spec in session.inputs]}"
+            )
+        return get_task(meta.task).read(path, meta.preprocessing)
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    except (ValueError, zipfile.BadZipFile, EOFError):
+        raise InputError(
+            f"{path}: not an npz of plain arrays; write one with numpy.savez(path, x=array)"
+        ) from None
+
+
+def write_npz(path: Path, arrays: Arrays) -> None:
+    """Write arrays by name, in one step."""
+    import io
+
+    import numpy as np
+
+    from edgernn.files import write_bytes
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def _answer(session: Session, results: Arrays) -> str | None:
+    if session.metadata.task is None:
+        return None
+    from edgernn.tasks import get_task
+
+    return get_task(session.metadata.task).answer(results)

@@ -1,0 +1,25 @@
+"""``edgernn tasks``: list the training tasks."""
+
+from __future__ import annotations
+
+import click
+
+from edgernn.cli.options import json_option, print_json
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """List the training tasks."""
+    from edgernn.tasks import TASKS, get_task
+
+    tasks = [get_task(name) for name in TASKS]
+    if as_json:
+        print_json([
+            {"name": task.name, "summary": task.summary, "metric": task.metric.name,
+             "input_size": task.input_size, "output_size": task.output_size}
+            for task in tasks
+        ])  # fmt: skip
+        return
+    for task in tasks:
+        click.echo(f"{task.name}  {task.summary} (metric: {task.metric.name})")

@@ -1,0 +1,75 @@
+"""``edgernn train``: train a recurrent network for a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgernn.cli.options import FILE, data_options, data_source, json_option, print_json
+
+
+@click.command()
+@click.argument("task")
+@click.option("--cell", type=click.Choice(["lstm", "gru", "rnn"]), default="gru", show_default=True)
+@click.option("--hidden", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--layers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--bidirectional", is_flag=True, help="Also read backwards; cannot stream.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Default: the task's recipe.")
+@data_options
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@click.option("-o", "--output", type=FILE, required=True, help="Run folder to write.")
+@json_option
+def command(
+    task: str,
+    cell: str,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    epochs: int | None,
+    data: Path | None,
+    download: bool,
+    holdout: str | None,
+    seed: int,
+    resume: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Train a recurrent network for TASK and keep the best weights.
+
+    On several processes or machines: accelerate launch … -m edgernn train …
+    """
+    from edgernn import api
+    from edgernn.tasks import get_task
+    from edgernn.training import ModelConfig, TrainOptions, show_progress
+
+    found = get_task(task)
+    config = ModelConfig(
+        cell,
+        input_size=found.input_size,
+        hidden_size=hidden,
+        output_size=found.output_size,
+        layers=layers,
+        bidirectional=bidirectional,
+    )
+    options = TrainOptions(
+        folder=output,
+        seed=seed,
+        epochs=epochs,
+        source=data_source(data, download, holdout),
+        resume=resume,
+    )
+    with show_progress() as on_progress:
+        run = api.train(task, config, options, on_progress=on_progress)
+    best = run.best
+    assert best is not None
+    if as_json:
+        print_json(
+            {"folder": str(output), "epochs": run.epoch, "best": best.to_metrics(run.metric)}
+        )
+    else:
+        click.echo(
+            f"{output}: {run.epoch} epochs, best validation {run.metric.name} "
+            f"{best.validation:.4f} in epoch {best.epoch}"
+        )
