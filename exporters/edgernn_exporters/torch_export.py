@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +21,7 @@ from edgernn.contract import Axes, Contract, StateSpec, StreamSpec
 from edgernn.errors import AccuracyGateError, InputError, ModelError
 from edgernn.files import replacing
 from edgernn.metadata import Metadata
-from edgernn.sessions import Arrays, Session
+from edgernn.sessions import Array, Arrays, Session
 from edgernn_exporters.gate import GateResult, Shapes, gate
 from edgernn_exporters.onnx_files import save_model
 from edgernn_exporters.torch_recurrent import TRANSLATIONS
@@ -162,7 +161,7 @@ def _describe(
             raise InputError(f"output_names has {len(output_names)} names for {len(names)} outputs")
         names = list(output_names)
     parameters = inspect.signature(module.forward).parameters
-    input_names = [name for name in parameters][: len(args)]
+    input_names = list(parameters)[: len(args)]
     if len(input_names) < len(args):
         input_names = [f"x{index}" for index in range(len(args))]
     return _Traced(
@@ -320,8 +319,10 @@ def _gate(session: Session, module: nn.Module, traced: _Traced, tolerance: float
         session.close()
 
 
-def _sample_like(rng: np.random.Generator, example: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _sample_like(rng: np.random.Generator, example: Array) -> Array:
     """Draw normal floats, or integers and truth values from those of the example."""
     if example.dtype.kind == "f":
-        return rng.standard_normal(example.shape).astype(example.dtype)
-    return rng.choice(example.ravel(), size=example.shape).astype(example.dtype)
+        normal: Array = rng.standard_normal(example.shape).astype(example.dtype)
+        return normal
+    drawn: Array = rng.choice(example.ravel(), size=example.shape).astype(example.dtype)
+    return drawn

@@ -11,27 +11,30 @@ Source: ONNX operators LSTM-14, GRU-14, RNN-14. PyTorch orders gates LSTM ``i f 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
 KINDS: dict[type[nn.Module], str] = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn"}
+F = TypeVar("F", bound=Callable[..., Any])
 GATE_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
 
-_library = torch.library.Library("edgernn", "DEF")
-_library.define(
+_library = torch.library.Library("edgernn", "DEF")  # type: ignore[no-untyped-call]
+for _schema in (
     "lstm(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, Tensor c, str direction)"
-    " -> (Tensor, Tensor, Tensor)"
-)
-_library.define(
-    "gru(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction) -> (Tensor, Tensor)"
-)
-_library.define(
+    " -> (Tensor, Tensor, Tensor)",
+    "gru(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction) -> (Tensor, Tensor)",
     "rnn(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction, str activation)"
-    " -> (Tensor, Tensor)"
-)
+    " -> (Tensor, Tensor)",
+):
+    _library.define(_schema)  # type: ignore[no-untyped-call]
+
+
+def _shapes_of(name: str) -> Callable[[F], F]:
+    """Register a function that computes the shapes of an operator's results."""
+    return torch.library.register_fake(name)  # type: ignore[return-value]
 
 
 def _output_like(x: Tensor, r: Tensor) -> Tensor:
@@ -39,21 +42,21 @@ def _output_like(x: Tensor, r: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], r.shape[0] * r.shape[2])
 
 
-@torch.library.register_fake("edgernn::lstm")
+@_shapes_of("edgernn::lstm")
 def _lstm_shapes(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor, direction: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _output_like(x, r), torch.empty_like(h), torch.empty_like(c)
 
 
-@torch.library.register_fake("edgernn::gru")
+@_shapes_of("edgernn::gru")
 def _gru_shapes(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, direction: str
 ) -> tuple[Tensor, Tensor]:
     return _output_like(x, r), torch.empty_like(h)
 
 
-@torch.library.register_fake("edgernn::rnn")
+@_shapes_of("edgernn::rnn")
 def _rnn_shapes(
     x: Tensor,
     w: Tensor,

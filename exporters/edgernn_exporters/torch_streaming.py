@@ -203,7 +203,7 @@ def _layer(
         y, last = torch.ops.edgernn.gru(x, *weights, h, direction)
         lasts = (last,)
     else:
-        activation = {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]  # type: ignore[index]
+        activation = {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
         y, last = torch.ops.edgernn.rnn(x, *weights, h, direction, activation)
         lasts = (last,)
     tape.give(h_name, lasts[0])

@@ -35,7 +35,7 @@ def train(task: str, config: ModelConfig, options: TrainOptions, **reporting: An
     """
     from edgernn.tasks import get_task
 
-    with _needs("train"):
+    with _Needs("train"):
         from edgernn.training import train as run_training
     return run_training(get_task(task), config, options, **reporting)
 
@@ -55,7 +55,7 @@ def export(
     Example:
         >>> edgernn.export(model, (torch.zeros(1, 100, 40),), "model.onnx")
     """
-    with _needs("export"):
+    with _Needs("export"):
         from edgernn_exporters.torch_export import export as run_export
     return run_export(module, args, path, load=_one_thread() if gate else None, **options)
 
@@ -66,7 +66,7 @@ def export_run(folder: PathLike, path: PathLike, *, gate: bool = True, **options
     Example:
         >>> edgernn.api.export_run("runs/kw", "kw.onnx")
     """
-    with _needs("export"):
+    with _Needs("export"):
         import torch
 
         from edgernn.training import load_run
@@ -203,7 +203,7 @@ def _one_thread() -> Any:
     return partial(run_load, target="cpu", threads=1)
 
 
-class _needs:
+class _Needs:
     """Turn a missing package of an extra into an error that says how to install it."""
 
     def __init__(self, extra: str) -> None:

@@ -125,7 +125,8 @@ def row_product(x: Floats, w: NDArray[np.uint8], scale: Floats) -> Floats:
     unit = np.float32(1) / np.float32(127)
     row = np.maximum(np.abs(x).max(axis=-1, keepdims=True) * unit, np.float32(1e-30))
     steps = np.rint(x / row).astype(np.int32)
-    return integer_product(steps, w).astype(np.float32) * scale * row
+    product: Floats = integer_product(steps, w).astype(np.float32) * scale * row
+    return product
 
 
 def bounded_product(h: Floats, r: NDArray[np.uint8], scale: Floats) -> Floats:

@@ -22,7 +22,7 @@ class KeptFloat:
     reason: str
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """Say why a node stays float."""
 
 
@@ -48,7 +48,7 @@ def quantize_dynamic(model: onnx.ModelProto) -> tuple[list[str], list[KeptFloat]
         try:
             nodes.extend(rewrite(graph, node))
             done.append(label)
-        except _Unsupported as reason:
+        except _UnsupportedError as reason:
             nodes.append(node)
             kept.append(KeptFloat(label, str(reason)))
     graph.finish(nodes)
@@ -59,7 +59,7 @@ def _linear(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """Rewrite ``MatMul`` with constant weights, and the ``Add`` of a bias behind it."""
     weight = graph.constant(node.input[1])
     if weight is None or weight.ndim != 2:
-        raise _Unsupported("the second factor is not a constant float matrix")
+        raise _UnsupportedError("the second factor is not a constant float matrix")
     output, bias = node.output[0], None
     add = graph.sole_consumer(output, "Add")
     if add is not None:
@@ -78,9 +78,9 @@ def _gemm(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     attributes = _attributes(node)
     weight = graph.constant(node.input[1])
     if weight is None:
-        raise _Unsupported("the weights are not a constant")
+        raise _UnsupportedError("the weights are not a constant")
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0:
-        raise _Unsupported("transA or alpha is set")
+        raise _UnsupportedError("transA or alpha is set")
     if attributes.get("transB", 0):
         weight = weight.T
     bias = None
@@ -91,7 +91,7 @@ def _gemm(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
             or bias.size not in (1, weight.shape[1])
             or attributes.get("beta", 1.0) != 1.0
         ):
-            raise _Unsupported("the bias is not a constant row, or beta is set")
+            raise _UnsupportedError("the bias is not a constant row, or beta is set")
         bias = np.broadcast_to(bias.reshape(-1), (weight.shape[1],))
     return [_linear_call(graph, node.input[0], node.input[1], weight, bias, node.output[0])]
 
@@ -129,20 +129,20 @@ def _read_layer(graph: GraphEditor, node: onnx.NodeProto, gates: int) -> _Layer:
     inputs = [*node.input, *[""] * 8]
     w, r = graph.constant(inputs[1]), graph.constant(inputs[2])
     if w is None or r is None:
-        raise _Unsupported("the weights are not constants")
+        raise _UnsupportedError("the weights are not constants")
     directions, hidden = r.shape[0], r.shape[2]
     b = np.zeros((directions, 2 * gates * hidden), np.float32)
     if inputs[3]:
         constant = graph.constant(inputs[3])
         if constant is None:
-            raise _Unsupported("the bias is not a constant")
+            raise _UnsupportedError("the bias is not a constant")
         b = constant
     if inputs[4]:
-        raise _Unsupported("sequence_lens is given")
+        raise _UnsupportedError("sequence_lens is given")
     if attributes.get("layout", 0):
-        raise _Unsupported("layout=1")
+        raise _UnsupportedError("layout=1")
     if attributes.get("clip", 0.0):
-        raise _Unsupported("clip is set")
+        raise _UnsupportedError("clip is set")
     direction = attributes.get("direction", b"forward")
     reverse = {b"forward": (False,), b"reverse": (True,), b"bidirectional": (False, True)}
     return _Layer(node, attributes, w, r, b, gates, hidden, reverse[direction])
@@ -153,16 +153,16 @@ def _require_activations(layer: _Layer, default: list[bytes]) -> None:
     if given and [name.lower() for name in given] != [
         name.lower() for name in default * len(layer.reverse)
     ]:
-        raise _Unsupported("activations other than the default ones are set")
+        raise _UnsupportedError("activations other than the default ones are set")
 
 
 def _lstm(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     layer = _read_layer(graph, node, 4)
     _require_activations(layer, [b"Sigmoid", b"Tanh", b"Tanh"])
     if len(node.input) > 7 and node.input[7]:
-        raise _Unsupported("peepholes are given")
+        raise _UnsupportedError("peepholes are given")
     if layer.attributes.get("input_forget", 0):
-        raise _Unsupported("input_forget is set")
+        raise _UnsupportedError("input_forget is set")
 
     return _per_direction(graph, layer, "LSTMInt8Dynamic", _plain_weights(graph, layer), states=2)
 
@@ -196,7 +196,7 @@ def _rnn(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     functions = {b"tanh": "RNNTanhInt8Dynamic", b"relu": "RNNReluInt8Dynamic"}
     kind = kinds.pop()
     if kinds or kind not in functions:
-        raise _Unsupported("activations other than one of Tanh and Relu are set")
+        raise _UnsupportedError("activations other than one of Tanh and Relu are set")
 
     return _per_direction(graph, layer, functions[kind], _plain_weights(graph, layer), states=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -76,7 +77,7 @@ class GraphEditor:
         return candidate
 
     def call(
-        self, name: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: object
+        self, name: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
     ) -> onnx.NodeProto:
         """Make a node that calls one of our functions."""
         self._functions.add(name)
@@ -113,7 +114,7 @@ class GraphEditor:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of the standard operator set that a model imports."""
-    return next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    return int(next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")))
 
 
 def _captured(node: onnx.NodeProto) -> Iterator[str]:

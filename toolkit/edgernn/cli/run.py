@@ -109,7 +109,10 @@ def write_npz(path: Path, arrays: Arrays) -> None:
     from edgernn.files import write_bytes
 
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    with zipfile.ZipFile(buffer, "w") as archive:  # np.savez refuses an array named "file"
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(value), allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 
