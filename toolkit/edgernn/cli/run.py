@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,7 @@ def command(
 ) -> None:
     """Run MODEL on a file; a model of a task also takes that task's files, such as a wav."""
     from edgernn import api
+    from edgernn.npz import write_npz
     from edgernn.streaming import run_in_chunks
 
     if chunk is not None and not stream:
@@ -86,34 +86,9 @@ def read_inputs(session: Session, path: Path) -> Arrays:
                 f"its inputs; give an npz with {[str(spec) for spec in session.inputs]}"
             )
         return get_task(meta.task).read(path, meta.preprocessing)
-    import numpy as np
+    from edgernn.npz import read_npz
 
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: cannot be read: {reason}") from None
-    except (ValueError, zipfile.BadZipFile, EOFError):
-        raise InputError(
-            f"{path}: not an npz of plain arrays; write one with numpy.savez(path, x=array)"
-        ) from None
-
-
-def write_npz(path: Path, arrays: Arrays) -> None:
-    """Write arrays by name, in one step."""
-    import io
-
-    import numpy as np
-
-    from edgernn.files import write_bytes
-
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # np.savez refuses an array named "file"
-        for name, value in arrays.items():
-            with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(value), allow_pickle=False)
-    write_bytes(path, buffer.getvalue())
+    return read_npz(path)
 
 
 def _answer(session: Session, results: Arrays) -> str | None:

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.models import ModelPair, write_model
+
+import edgernn_runtimes
+from edgernn.errors import ContractError, InputError
+from edgernn_benchmarks.inputs import make_inputs, split_steps
+
+
+def test_random_inputs_are_seeded(models: ModelPair) -> None:
+    session = edgernn_runtimes.load(models.plain)
+    first = make_inputs(session, 7, 3, seed=1)["x"]
+    assert first.shape == (3, 7, 8)
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, make_inputs(session, 7, 3, seed=1)["x"])
+    assert not np.array_equal(first, make_inputs(session, 7, 3, seed=2)["x"])
+
+
+def test_ids_are_zero_or_one(tmp_path: Path) -> None:
+    session = edgernn_runtimes.load(write_model(tmp_path / "ids.onnx", embedding=2))
+    x = make_inputs(session, 50, 2, seed=0)["x"]
+    assert x.dtype == np.int64
+    assert set(np.unique(x)) == {0, 1}
+    assert session.run({"x": x})["y"].shape == (2, 50, 4)
+
+
+def test_given_inputs_are_repeated(models: ModelPair) -> None:
+    session = edgernn_runtimes.load(models.plain)
+    given = np.arange(24, dtype=np.float32).reshape(1, 3, 8)
+    made = make_inputs(session, 7, 2, seed=0, given={"x": given})["x"]
+    np.testing.assert_array_equal(made[1, 3:6], given[0])
+    assert made.shape == (2, 7, 8)
+
+
+def test_wrong_given_inputs_are_refused(models: ModelPair) -> None:
+    session = edgernn_runtimes.load(models.plain)
+    with pytest.raises(InputError, match=r"lack x float32"):
+        make_inputs(session, 1, 1, seed=0, given={"z": np.zeros(1)})
+    with pytest.raises(InputError, match=r"expected x float32 .* got shape \[3\]"):
+        make_inputs(session, 1, 1, seed=0, given={"x": np.zeros(3)})
+
+
+def test_without_contract_the_axes_are_unknown(tmp_path: Path) -> None:
+    session = edgernn_runtimes.load(write_model(tmp_path / "plain.onnx", contract=False))
+    with pytest.raises(ContractError, match="export it with edgernn export"):
+        make_inputs(session, 1, 1, seed=0)
+
+
+def test_pieces_are_the_whole(models: ModelPair) -> None:
+    session = edgernn_runtimes.load(models.plain)
+    inputs = make_inputs(session, 11, 2, seed=0)
+    pieces = split_steps(session, inputs, 3)
+    assert len(pieces) == 3
+    assert all(piece["x"].flags.c_contiguous for piece in pieces)
+    whole = np.concatenate([piece["x"] for piece in pieces], axis=1)
+    np.testing.assert_array_equal(whole, inputs["x"][:, :9])

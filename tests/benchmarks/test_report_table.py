@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from edgernn_benchmarks import Report
+from edgernn_benchmarks.report_format import duration
+from edgernn_benchmarks.report_table import print_report, show_progress, to_table
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_table_fits_and_names_every_row(report: Report, width: int) -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(to_table(report, width))
+    text = stream.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for row in report.measured:
+        assert row.model in text
+        assert duration(row.p50_us) in text
+    assert ("Throughput" in text) == (width == 200)
+
+
+def test_print_report_says_why_rows_are_empty(
+    report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(report)
+    out = capsys.readouterr().out
+    assert all(row.error is None or "cuda: Not measured" in out for row in report.rows)
+    assert "Random inputs" in out
+
+
+def test_no_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress() as progress:
+        progress("timing step", 0.5)
+    assert capsys.readouterr() == ("", "")
