@@ -1,0 +1,73 @@
+"""Train recurrent networks with PyTorch and keep the result as safetensors and JSON.
+
+This is the only part of the toolkit that uses PyTorch, and importing it does not: the names below
+load their modules when first used, so that configuration alone stays cheap.
+
+Example:
+    >>> from edgernn.training import ModelConfig
+    >>> ModelConfig("gru", input_size=40, hidden_size=64, output_size=10).layers
+    1
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgernn.training.checkpoint import load_run, load_weights
+    from edgernn.training.config import CELLS, PRECISIONS, ModelConfig, TrainOptions
+    from edgernn.training.loop import train
+    from edgernn.training.losses import LOSSES
+    from edgernn.training.models import SequenceModel, build_model
+    from edgernn.training.progress import Progress, show_progress
+    from edgernn.training.runs import EpochRecord, RunInfo, read_run
+
+_MODULES = {
+    "CELLS": "config",
+    "LOSSES": "losses",
+    "PRECISIONS": "config",
+    "EpochRecord": "runs",
+    "ModelConfig": "config",
+    "Progress": "progress",
+    "RunInfo": "runs",
+    "SequenceModel": "models",
+    "TrainOptions": "config",
+    "build_model": "models",
+    "load_run": "checkpoint",
+    "load_weights": "checkpoint",
+    "read_run": "runs",
+    "show_progress": "progress",
+    "train": "loop",
+}
+
+__all__ = [
+    "CELLS",
+    "LOSSES",
+    "PRECISIONS",
+    "EpochRecord",
+    "ModelConfig",
+    "Progress",
+    "RunInfo",
+    "SequenceModel",
+    "TrainOptions",
+    "build_model",
+    "load_run",
+    "load_weights",
+    "read_run",
+    "show_progress",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,122 @@
+"""What to train and how: plain values, checked when they are made, without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from edgernn.errors import CheckpointError, UsageError
+from edgernn.tasks.base import DataSource
+
+CELLS = ("lstm", "gru", "rnn")
+PRECISIONS = ("fp32", "bf16", "fp16")
+_MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Describe one recurrent network with a linear layer on top.
+
+    Attributes:
+        cell: ``"lstm"``, ``"gru"`` or ``"rnn"`` (tanh).
+        input_size: Features of one time step.
+        hidden_size: Units of each recurrent layer and direction.
+        output_size: Outputs of one time step.
+        layers: Stacked recurrent layers.
+        bidirectional: Whether every layer also reads backwards; such a model has no step form.
+
+    Raises:
+        UsageError: A value is not allowed.
+
+    Example:
+        >>> ModelConfig("lstm", input_size=40, hidden_size=64, output_size=10).to_json()["cell"]
+        'lstm'
+    """
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    output_size: int
+    layers: int = 1
+    bidirectional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise UsageError(f"cell {self.cell!r} is not known; choose one of {', '.join(CELLS)}")
+        for name in ("input_size", "hidden_size", "output_size", "layers"):
+            _require_integer(name, getattr(self, name), 1)
+        if not isinstance(self.bidirectional, bool):
+            raise UsageError(f"bidirectional is {self.bidirectional!r}; it must be true or false")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values as a JSON object."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Any, where: str) -> ModelConfig:
+        """Read what `to_json` returned.
+
+        Args:
+            values: The JSON object.
+            where: File name for messages.
+
+        Raises:
+            CheckpointError: A key is missing, unknown or has a bad value.
+        """
+        names = {item.name for item in fields(ModelConfig)}
+        if not isinstance(values, Mapping) or set(values) != names:
+            raise CheckpointError(
+                f"{where}: the model description must have exactly the keys "
+                f"{', '.join(sorted(names))}; train the model again or restore the file"
+            )
+        try:
+            return ModelConfig(**values)
+        except UsageError as error:
+            raise CheckpointError(f"{where}: {error}") from None
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Say how one training is to run.
+
+    Attributes:
+        folder: Run folder to write.
+        seed: Start of all random numbers: weights, order, augmentation, dropout.
+        epochs: Upper bound on the epochs instead of the recipe's, or None.
+        source: Where the data comes from.
+        precision: ``"fp32"``, ``"bf16"``, ``"fp16"`` (a GPU only), or None for what
+            ``accelerate launch`` was told, else fp32.
+        resume: Continue the run in ``folder``; starts it if there is none yet.
+
+    Raises:
+        UsageError: A value is not allowed.
+
+    Example:
+        >>> TrainOptions(Path("runs/kw"), seed=1).resume
+        False
+    """
+
+    folder: Path
+    seed: int = 0
+    epochs: int | None = None
+    source: DataSource = field(default_factory=DataSource)
+    precision: str | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        _require_integer("seed", self.seed, 0)
+        if self.seed > _MAX_SEED:
+            raise UsageError(f"seed {self.seed} is too large; the largest is {_MAX_SEED}")
+        if self.epochs is not None:
+            _require_integer("epochs", self.epochs, 1)
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise UsageError(
+                f"precision {self.precision!r} is not known; choose one of {', '.join(PRECISIONS)}"
+            )
+
+
+def _require_integer(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}")

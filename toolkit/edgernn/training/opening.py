@@ -1,0 +1,136 @@
+"""The start of a training: may the folder be written, and is it a new run or an older one?"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+
+from edgernn.errors import CheckpointError, InputError, UsageError
+from edgernn.files import write_text
+from edgernn.tasks.base import Split, Task
+from edgernn.training.checkpoint import (
+    LAST,
+    METRICS,
+    WEIGHTS,
+    load_last,
+    load_run,
+    settle,
+    write_run,
+)
+from edgernn.training.config import ModelConfig, TrainOptions
+from edgernn.training.runs import RUN_FILE, RunInfo, differences, read_run
+from edgernn.training.tensors import Tensors
+
+_LIBRARIES = ("edgernn", "torch", "accelerate", "safetensors", "numpy")
+
+
+def check_folder(options: TrainOptions) -> None:
+    """Find out before the data are read whether the run can be written.
+
+    Raises:
+        UsageError: The folder has a run, and this one is not to continue it.
+        OutputError: The folder cannot be written.
+    """
+    folder = options.folder
+    taken = [
+        name
+        for name in (RUN_FILE, f"{WEIGHTS}.safetensors", f"{LAST}.safetensors")
+        if (folder / name).exists()
+    ]
+    if taken and not options.resume:
+        raise UsageError(
+            f"{folder} already holds a run ({', '.join(taken)}); choose another folder with -o, "
+            f"or continue that run with --resume"
+        )
+    if taken:
+        read_run(folder)
+    if not (folder / METRICS).exists():
+        write_text(folder / METRICS, "")
+
+
+def plan_run(
+    task: Task,
+    config: ModelConfig,
+    options: TrainOptions,
+    splits: Mapping[str, Split],
+    precision: str,
+) -> RunInfo:
+    """Describe the run as asked for, with no epoch done.
+
+    The batches of an epoch are counted by making those of the first: only the task knows how
+    often an epoch takes each example.
+
+    Raises:
+        InputError: A split is empty.
+    """
+    epochs = options.epochs or task.recipe.epochs
+    recipe = replace(task.recipe, epochs=epochs)
+    steps, fingerprint = _count_and_hash(splits, options.seed, recipe.batch_size)
+    source = options.source
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return RunInfo(
+        folder=options.folder,
+        task=task.name,
+        model=config,
+        recipe=recipe,
+        seed=options.seed,
+        precision=precision,
+        steps=steps,
+        data={
+            "folder": None if source.folder is None else str(source.folder),
+            "holdout": source.holdout,
+            "sizes": {name: len(split) for name, split in sorted(splits.items())},
+            "sha256": fingerprint,
+        },
+        preprocessing=task.preprocessing(),
+        labels=tuple(task.labels()),
+        metric=task.metric,
+        versions={"python": platform.python_version(), **versions},
+    )
+
+
+def open_run(plan: RunInfo, resume: bool) -> tuple[RunInfo, Tensors | None]:
+    """Begin the run, or find where it stopped.
+
+    Returns:
+        The run, and what continuing it needs; None at its start.
+
+    Raises:
+        CheckpointError: The run in the folder is another one, or broken.
+    """
+    if not (resume and (plan.folder / RUN_FILE).exists()):
+        write_run(plan)
+        settle(plan)
+        return plan, None
+    run = read_run(plan.folder)
+    differing = differences(run, plan)
+    if differing:
+        raise CheckpointError(
+            f"{plan.folder} holds another run: {'; '.join(differing)}; resume it with the same "
+            f"options, or choose another folder with -o"
+        )
+    if run.last is None:
+        settle(run)
+        return run, None
+    load_run(run.folder)  # the best weights must be whole as well
+    last = load_last(run.folder)
+    settle(run)
+    return run, last
+
+
+def _count_and_hash(splits: Mapping[str, Split], seed: int, batch_size: int) -> tuple[int, str]:
+    """Return the batches of one epoch, and a fingerprint of the data."""
+    steps, digest = 0, hashlib.sha256()
+    for batch in splits["train"].epoch(1, seed=seed, batch_size=batch_size):
+        steps += 1
+        digest.update(batch.targets.tobytes())
+    if steps == 0:
+        raise InputError("the train split is empty; name a folder with more data")
+    first = next(iter(splits["validation"].batches(batch_size)), None)
+    if first is None:
+        raise InputError("the validation split is empty; name a folder with more data")
+    digest.update(first.lengths.tobytes() + first.targets.tobytes())
+    return steps, digest.hexdigest()
