@@ -201,14 +201,16 @@ def test_interrupted_training_can_be_continued(tmp_path: Path, cli: Cli) -> None
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 120
-    while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 7
     assert "--resume" in err
     assert "Traceback" not in err
-    done = len((run / "metrics.jsonl").read_text().splitlines())
+    done = len(metrics.read_text().splitlines())
+    assert done >= 1
     assert_refused(cli(*arguments), 2, "--resume")
     short = ["train", "keywords", "--hidden", "8", "--epochs", str(done + 1), "-o", str(run)]
     assert_refused(cli(*short, "--resume"), 3, "epochs")

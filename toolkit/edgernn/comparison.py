@@ -40,8 +40,9 @@ class Comparison:
 
     @property
     def max_abs_error(self) -> float:
-        """Largest absolute difference over all outputs."""
-        return max(item.max_abs_error for item in self.outputs.values())
+        """Largest absolute difference over all outputs; NaN if one cannot be compared."""
+        errors = [item.max_abs_error for item in self.outputs.values()]
+        return float(np.max(errors))  # unlike Python's max, it does not lose a NaN
 
     def require(self, tolerance: float) -> None:
         """Check the largest difference.
@@ -81,11 +82,13 @@ def compare_outputs(
         axes: Where time lies, to give the error along it.
 
     Raises:
-        InputError: Names or shapes differ.
+        InputError: Names or shapes differ, or there is nothing to compare.
 
     Example:
         >>> compare_outputs({"y": a}, {"y": b}).max_abs_error
     """
+    if not reference or any(value.size == 0 for value in reference.values()):
+        raise InputError("there are no values to compare; give inputs of at least one time step")
     if set(reference) != set(candidate):
         raise InputError(
             f"the models have different outputs, {sorted(reference)} and {sorted(candidate)}; "
@@ -94,6 +97,9 @@ def compare_outputs(
     return Comparison({
         name: _difference(name, want, candidate[name], axes) for name, want in reference.items()
     })  # fmt: skip
+
+
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 def _difference(
@@ -105,9 +111,11 @@ def _difference(
             f"compare models made from one another"
         )
     exact = want.astype(np.float64)
-    distance = np.abs(exact - have.astype(np.float64))
+    given = have.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # inf - inf, where the two are equal
+        distance = np.where(exact == given, 0.0, np.abs(exact - given))
     noise, signal = float((distance**2).sum()), float((exact**2).sum())
-    ratio = np.inf if noise == 0 else 10 * np.log10(max(signal, np.finfo(float).tiny) / noise)
+    ratio = np.inf if noise == 0 else 10 * np.log10(max(signal, _TINY) / noise + _TINY)
     time = axes[name].time if axes and name in axes else None
     by_step: tuple[float, ...] = ()
     if time is not None:

@@ -99,7 +99,8 @@ class Contract:
             where: File name for the message.
 
         Raises:
-            ContractError: A named tensor is missing, or a state's input and output differ.
+            ContractError: A named tensor is missing or named twice, a state's input and output
+                differ, or a state varies in another axis than the batch.
         """
         for state in self.states:
             source, target = inputs.get(state.input), outputs.get(state.output)
@@ -112,6 +113,11 @@ class Contract:
             _check_pair(state, source, target, where)
         fed = {state.input for state in self.states}
         returned = {state.output for state in self.states}
+        if len(fed) < len(self.states) or len(returned) < len(self.states):
+            raise ContractError(
+                f"{where}: the state contract names a state input or output twice; export the "
+                f"model again"
+            )
         self._check_axes(self.stream.inputs, inputs, fed, "input", where)
         self._check_axes(self.stream.outputs, outputs, returned, "output", where)
 
@@ -157,8 +163,8 @@ class Contract:
                 states=tuple(_state_from_json(entry) for entry in states),
                 stream=StreamSpec(
                     causal=_typed(stream["causal"], bool),
-                    inputs={name: Axes(**axes) for name, axes in stream["inputs"].items()},
-                    outputs={name: Axes(**axes) for name, axes in stream["outputs"].items()},
+                    inputs=_axes_from_json(stream["inputs"]),
+                    outputs=_axes_from_json(stream["outputs"]),
                 ),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -170,13 +176,25 @@ class Contract:
 
 def _state_from_json(entry: Any) -> StateSpec:
     state = StateSpec(**entry)
-    _typed(state.input, str), _typed(state.output, str), _typed(state.batch_axis, int)
-    _typed(state.dtype, str), _typed(state.init, str)
+    for text in (state.input, state.output, state.dtype, state.init):
+        _typed(text, str)
+    _typed(state.batch_axis, int)
+    if state.scale is not None:
+        _typed(state.scale, float)
     return state
 
 
+def _axes_from_json(entries: Any) -> dict[str, Axes]:
+    axes = {name: Axes(**entry) for name, entry in entries.items()}
+    for place in axes.values():
+        for axis in (place.batch, place.time):
+            if axis is not None:
+                _typed(axis, int)
+    return axes
+
+
 def _typed(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise TypeError(f"expected {kind.__name__}, got {value!r}")
     return value
 
@@ -194,4 +212,10 @@ def _check_pair(state: StateSpec, source: TensorSpec, target: TensorSpec, where:
         raise ContractError(
             f"{where}: batch_axis {state.batch_axis} of state {state.input!r} is outside its "
             f"rank {len(source.shape)}; export the model again"
+        )
+    fixed = [size for axis, size in enumerate(source.shape) if axis != state.batch_axis]
+    if not all(isinstance(size, int) for size in fixed):
+        raise ContractError(
+            f"{where}: state {source} may vary in no axis but batch axis {state.batch_axis}, or "
+            f"its first value cannot be made; export the model with fixed state sizes"
         )

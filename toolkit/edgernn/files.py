@@ -21,18 +21,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     raises, the temporary file is removed and an older ``path`` stays as it was.
 
     Raises:
-        OutputError: The folder is missing or not writable, the disk is full, or ``path`` is a
-            folder.
+        OutputError: The folder cannot be made or written to, the disk is full, or ``path`` is a
+            folder, a device or a pipe.
 
     Example:
         >>> with replacing("model.onnx") as temporary:
         ...     temporary.write_bytes(b"...")
     """
-    target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; name a file to write")
+    target = Path(os.path.realpath(path))  # a link stays a link, to the new content
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder; name a file to write")
+        if target.exists() and not target.is_file():  # the rename would replace /dev/null itself
+            raise OutputError(f"{target} is a device or a pipe; name a file to write")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:

@@ -15,7 +15,10 @@ from edgernn.contract import Contract
 from edgernn.errors import ContractError
 
 PREFIX = "edgernn."
-_SIMPLE_KEYS = ("task", "preprocessing", "precision", "parent", "tools", "gate")
+_SIMPLE_KEYS: dict[str, type] = {
+    "task": str, "preprocessing": dict, "precision": str, "parent": str, "tools": dict,
+    "gate": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Metadata:
             where: File name for messages.
 
         Raises:
-            ContractError: A value is not JSON or the contract is malformed.
+            ContractError: A value is not JSON or of the wrong type, or the contract is malformed.
         """
         values: dict[str, Any] = {}
         for key, text in props.items():
@@ -68,7 +71,7 @@ class Metadata:
                 continue
             try:
                 values[key.removeprefix(PREFIX)] = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise ContractError(
                     f"{where}: metadata {key!r} is not JSON; export the model again"
                 ) from None
@@ -80,5 +83,11 @@ class Metadata:
         contract = None
         if "state" in values:
             contract = Contract.from_json(values["state"], values["stream"], where)
-        known = {key: values[key] for key in _SIMPLE_KEYS if key in values}
+        known = {key: values[key] for key in _SIMPLE_KEYS if values.get(key) is not None}
+        for key, value in known.items():
+            if not isinstance(value, _SIMPLE_KEYS[key]):
+                raise ContractError(
+                    f"{where}: metadata {PREFIX + key!r} is {value!r}, not of type "
+                    f"{_SIMPLE_KEYS[key].__name__}; export the model again"
+                )
         return replace(Metadata(), contract=contract, **known)

@@ -40,7 +40,7 @@ def lstm(x: Floats, weights: Weights, h: Floats, c: Floats) -> tuple[Floats, Flo
     Example:
         >>> y, h, c = lstm(x, float_weights(w, r, b), h, c)
     """
-    before = weights.input(x) + weights.input_bias + weights.recurrent_bias
+    before = weights.input(x) + (weights.input_bias + weights.recurrent_bias)
     y = np.empty((*x.shape[:2], h.shape[1]), np.float32)
     for t in range(len(x)):
         i, o, f, g = np.split(before[t] + weights.recurrent(h), 4, axis=-1)
@@ -58,17 +58,20 @@ def gru(
     the hidden gate. Without it the reset gate multiplies the state before the product.
     """
     hidden = h.shape[1]
-    before = weights.input(x) + weights.input_bias
-    bias = weights.recurrent_bias
+    after = weights.recurrent_bias.copy()  # what cannot be added before the loop
+    after[: 2 * hidden] = 0
+    if not linear_before_reset:
+        after[:] = 0
+    before = weights.input(x) + (weights.input_bias + (weights.recurrent_bias - after))
     y = np.empty((*x.shape[:2], hidden), np.float32)
     for t in range(len(x)):
-        recurrent = weights.recurrent(h) + bias
+        recurrent = weights.recurrent(h) + after
         gates = sigmoid(before[t, :, : 2 * hidden] + recurrent[:, : 2 * hidden])
         z, r = np.split(gates, 2, axis=-1)
         if linear_before_reset:
             candidate = r * recurrent[:, 2 * hidden :]
         else:
-            candidate = weights.recurrent(r * h)[:, 2 * hidden :] + bias[2 * hidden :]
+            candidate = weights.recurrent(r * h)[:, 2 * hidden :]
         n = np.tanh(before[t, :, 2 * hidden :] + candidate)
         h = y[t] = n + z * (h - n)
     return y, h
@@ -78,7 +81,7 @@ def rnn(
     x: Floats, weights: Weights, h: Floats, *, activation: Callable[[Floats], Floats] = np.tanh
 ) -> tuple[Floats, Floats]:
     """Run a plain RNN over ``x [T, B, I]`` from ``h [B, H]``; return ``y [T, B, H]`` and h."""
-    before = weights.input(x) + weights.input_bias + weights.recurrent_bias
+    before = weights.input(x) + (weights.input_bias + weights.recurrent_bias)
     y = np.empty((*x.shape[:2], h.shape[1]), np.float32)
     for t in range(len(x)):
         h = y[t] = activation(before[t] + weights.recurrent(h))

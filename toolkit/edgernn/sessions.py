@@ -98,8 +98,8 @@ def check_inputs(
             an axis is empty, or a value is NaN or infinite. Names what was expected.
     """
     names = [spec.name for spec in specs]
-    if sorted(names) != sorted(given):
-        raise InputError(f"the model takes inputs {names}, but {sorted(given)} were given")
+    if set(names) != set(given):
+        raise InputError(f"the model takes inputs {names}, but {list(given)} were given")
     for spec in specs:
         check_tensor(spec, given[spec.name])
     for what in ("batch", "time"):
@@ -123,6 +123,11 @@ def check_tensor(spec: TensorSpec, value: Array) -> None:
     if value.dtype.name != spec.dtype:
         raise InputError(
             f"expected {spec}, got dtype {value.dtype.name}; convert with .astype('{spec.dtype}')"
+        )
+    if not value.dtype.isnative:
+        raise InputError(
+            f"expected {spec}, got the byte order of another machine ({value.dtype.str}); "
+            f"convert with .astype('{spec.dtype}')"
         )
     fits = value.ndim == len(spec.shape) and all(
         size == want for size, want in zip(value.shape, spec.shape, strict=True)

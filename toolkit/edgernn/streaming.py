@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgernn.contract import Axes
-from edgernn.errors import ContractError
+from edgernn.errors import ContractError, InputError
 from edgernn.sessions import Array, Arrays, Session, check_inputs
 
 
@@ -23,7 +23,7 @@ def run_in_chunks(session: Session, inputs: Arrays, chunk: int) -> Arrays:
 
     Raises:
         ContractError: The model cannot stream.
-        InputError: The inputs do not fit the model.
+        InputError: The inputs do not fit the model, or ``chunk`` is below 1.
 
     Example:
         >>> run_in_chunks(session, {"x": features}, chunk=1)["y"].shape
@@ -33,7 +33,12 @@ def run_in_chunks(session: Session, inputs: Arrays, chunk: int) -> Arrays:
     places = contract.stream.inputs if contract is not None else {}
     timed = {name: place.time for name, place in places.items() if place.time is not None}
     if contract is None or not timed:
-        raise ContractError("the model has no state contract with a time axis, so it cannot stream")
+        raise ContractError(
+            "the model has no state contract with a time axis, so it cannot stream; export it "
+            "with edgernn export"
+        )
+    if chunk < 1:
+        raise InputError(f"chunk must be at least 1 time step, got {chunk}")
     check_inputs(session.inputs, places, inputs)
     name, axis = next(iter(timed.items()))
     steps = inputs[name].shape[axis]

@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
     except EdgernnError as error:
-        click.echo(f"error: {error}", err=True)
+        if os.environ.get("RANK", "0") == "0":  # the other processes of a training say the same
+            click.echo(f"error: {error}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()

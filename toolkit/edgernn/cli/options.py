@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +46,11 @@ def data_source(data: Path | None, download: bool, holdout: str | None) -> DataS
 def load_options(threads: int | None) -> dict[str, Any]:
     """Leave options out that were not given, because not every target takes them."""
     return {} if threads is None else {"threads": threads}
+
+
+def is_main_process() -> bool:
+    """Tell whether this is the process that prints; accelerate numbers the others from 1."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_json(value: Any) -> None:

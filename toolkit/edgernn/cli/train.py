@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from edgernn.cli.options import FILE, data_options, data_source, json_option, print_json
+from edgernn.cli.options import (
+    FILE,
+    data_options,
+    data_source,
+    is_main_process,
+    json_option,
+    print_json,
+)
 
 
 @click.command()
@@ -62,6 +69,8 @@ def command(
     )
     with show_progress() as on_progress:
         run = api.train(task, config, options, on_progress=on_progress)
+    if not is_main_process():
+        return
     best = run.best
     assert best is not None
     if as_json:

@@ -1,0 +1,198 @@
+"""The task ``keywords``: which of the ten digits is spoken."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgernn.audio import LogMel, read_wav, resample, write_wav
+from edgernn.errors import InputError, UsageError
+from edgernn.tasks.base import Arrays, DataSource, Metric, Recipe, Run, Split
+from edgernn.tasks.keywords.augment import Ranges
+from edgernn.tasks.keywords.data import RATE_HZ, WORDS, read_fsdd, read_shipped
+from edgernn.tasks.keywords.fetch import fetch
+from edgernn.tasks.keywords.split import KeywordSplit
+
+_MEL = LogMel(sample_rate_hz=RATE_HZ)
+_SCORE_BATCH = 100
+# The shipped corpus is small: an epoch takes each of its clips this often.
+_SHIPPED_REPEATS = 3
+_SHORTEST_HZ, _LONGEST_S = 1000, 60
+_SAMPLE_DIGIT = 7
+
+
+class Keywords:
+    """Recognise one spoken digit.
+
+    The network emits logits ``y [B, T, 10]`` for every frame; their mean over time decides, so
+    a stream needs one running sum.
+
+    Example:
+        >>> task = Keywords()
+        >>> task.input_size, task.output_size, task.labels()[7]
+        (40, 10, 'seven')
+    """
+
+    name = "keywords"
+    summary = "spoken digits, 10 classes"
+    metric = Metric("accuracy", higher_is_better=True)
+    recipe = Recipe(
+        epochs=80,
+        batch_size=64,
+        learning_rate=1e-2,
+        weight_decay=1e-2,
+        dropout=0.05,
+        clip_norm=1.0,
+        patience=80,
+        label_smoothing=0.1,
+        ema_decay=0.995,
+    )
+    input_size = _MEL.bands
+    output_size = len(WORDS)
+    loss = "cross_entropy_of_mean"
+    frame_rate_hz: float | None = _MEL.frame_rate_hz
+
+    def splits(self, source: DataSource) -> Mapping[str, Split]:
+        """Load ``train``, ``validation`` and ``test``.
+
+        Args:
+            source: Without a folder or a download: the shipped corpus, split by voice. Else the
+                Free Spoken Digit Dataset, split as its authors do, or by ``holdout`` speaker.
+
+        Raises:
+            InputError: The data cannot be read or downloaded.
+            OutputError: The download cannot be stored.
+            UsageError: There is no such speaker, or a package is missing.
+        """
+        folder = fetch(source.folder) if source.download else source.folder
+        if folder is None and source.holdout is not None:
+            raise UsageError(
+                f'the shipped corpus has no speaker "{source.holdout}" to hold out: its splits '
+                "share no voice already; name the real recordings with --data, or --download them"
+            )
+        clips = read_shipped() if folder is None else read_fsdd(folder, source.holdout)
+        repeats = _SHIPPED_REPEATS if folder is None else 1
+        return {
+            name: KeywordSplit(tuple(part), _MEL, Ranges(), repeats) for name, part in clips.items()
+        }
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return the parameters of the log-mel features."""
+        return _MEL.to_json()
+
+    def score(self, run: Run, split: Split) -> dict[str, float]:
+        """Measure the share of clips whose largest mean logit is the right one.
+
+        Args:
+            run: Maps ``{"x": [B, T, 40]}`` to ``{"y": [B, T, 10]}``.
+            split: What to measure on.
+
+        Raises:
+            InputError: The outputs are not per-frame logits, or the split is empty.
+        """
+        right = total = 0
+        for batch in split.batches(_SCORE_BATCH):
+            decided = _mean_logits(run({"x": batch.x})).argmax(axis=1)
+            right += int(np.count_nonzero(decided == batch.targets))
+            total += len(batch.targets)
+        if total == 0:
+            raise InputError("there is nothing to measure on: the split is empty")
+        return {"accuracy": right / total}
+
+    def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
+        """Turn a recording, or an ``.npz`` with features ``x``, into model input.
+
+        Args:
+            path: A PCM WAV file of any rate, or a file by ``numpy.savez`` with ``x`` ``[T, F]``
+                or ``[1, T, F]``.
+            preprocessing: What :meth:`preprocessing` returned when the model was made.
+
+        Returns:
+            ``{"x": [1, T, F]}`` float32.
+
+        Raises:
+            InputError: The file is not what it should be.
+            ModelError: The preprocessing is not known.
+        """
+        mel = LogMel.from_json(preprocessing)
+        if Path(path).suffix.lower() == ".npz":
+            return {"x": _read_features(Path(path), mel.bands)}
+        samples, rate_hz = read_wav(path)
+        if rate_hz < _SHORTEST_HZ or len(samples) > _LONGEST_S * rate_hz:
+            raise InputError(
+                f"{path} has {len(samples)} samples at {rate_hz} Hz; expected one spoken digit, "
+                f"at most {_LONGEST_S} s at {_SHORTEST_HZ} Hz or more: cut the recording"
+            )
+        return {"x": mel(resample(samples, rate_hz, mel.sample_rate_hz))[None]}
+
+    def sample(self, folder: Path) -> Path:
+        """Write a test clip of the shipped corpus as ``DIGIT_VOICE.wav``, and return its path.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        clip = next(clip for clip in read_shipped()["test"] if clip.digit == _SAMPLE_DIGIT)
+        path = folder / f"{clip.digit}_{clip.speaker}.wav"
+        write_wav(path, clip.samples, RATE_HZ)
+        return path
+
+    def answer(self, outputs: Mapping[str, NDArray[Any]]) -> str:
+        """Name the digit and its probability, such as ``seven (0.93)``; rows by commas.
+
+        Raises:
+            InputError: The outputs are not per-frame logits.
+        """
+        logits = _mean_logits(outputs)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        return ", ".join(f"{WORDS[row.argmax()]} ({row.max():.2f})" for row in shares)
+
+    def labels(self) -> Sequence[str]:
+        """Name the digits, zero first."""
+        return WORDS
+
+
+def _mean_logits(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """Average the logits ``y`` over time: ``[B, T, 10]`` to ``[B, 10]``."""
+    y = outputs.get("y")
+    if y is None or y.ndim != 3 or y.shape[2] != len(WORDS) or y.shape[1] == 0:
+        given = "no y" if y is None else f"shape {list(y.shape)}"
+        raise InputError(
+            f"keywords needs the output y [B, T, {len(WORDS)}], one logit per digit and frame; "
+            f"got {given}; use a model that was trained for keywords"
+        )
+    return np.asarray(y.mean(axis=1, dtype=np.float64))
+
+
+def _read_features(path: Path, bands: int) -> NDArray[np.float32]:
+    """Read ``x`` from an npz file as ``[1, T, bands]``."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            x = file["x"]
+    except FileNotFoundError as error:
+        raise InputError(f"no such file: {path}; check the path") from error
+    except KeyError as error:
+        raise InputError(f"{path} has no array x; save it by numpy.savez(path, x=x)") from error
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read as npz: {error}; save it by numpy.savez(path, x=x)"
+        ) from error
+    if x.ndim == 2:
+        x = x[None]
+    numeric = np.issubdtype(x.dtype, np.floating)
+    if not numeric or x.ndim != 3 or x.shape[0] != 1 or x.shape[1] == 0 or x.shape[2] != bands:
+        raise InputError(
+            f"{path} has x of {x.dtype} {list(x.shape)}; expected floating point [T, {bands}]"
+        )
+    if not np.isfinite(x).all():
+        raise InputError(f"{path} has NaN or infinity in x; check how it was made")
+    features: NDArray[np.float32] = x.astype(np.float32)
+    return features
+
+
+TASK = Keywords()
