@@ -12,10 +12,12 @@ import onnx
 from onnx import helper
 
 from edgernn.contract import TensorSpec
+from edgernn.errors import ModelError
 from edgernn.files import sha256_of
 from edgernn.metadata import Metadata
 from edgernn_exporters.onnx_files import read_model
 from edgernn_exporters.quantization.functions import DOMAIN
+from edgernn_exporters.quantization.graph import opset_of
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -107,7 +109,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         path=Path(path),
         bytes=Path(path).stat().st_size,
         sha256=sha256_of(path),
-        opset=next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")),
+        opset=opset_of(model),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         parameters=sum(_count(t) for t in constants.values() if _is_weight(t)),
         inputs=tuple(spec for name, spec in inputs.items() if name not in fed),
@@ -121,6 +123,11 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
+    if not tensor.elem_type:
+        raise ModelError(
+            f"{value.name!r} is not a tensor of known type; export the model with tensors as "
+            f"inputs and outputs"
+        )
     dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     shape = tuple(
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
@@ -134,10 +141,18 @@ def _layers(
 ) -> Iterable[Layer]:
     for node in nodes:
         ours = node.domain == DOMAIN and node.op_type.startswith(_RECURRENT)
-        if not ours and node.op_type not in _RECURRENT:
+        standard = node.domain in ("", "ai.onnx") and node.op_type in _RECURRENT
+        if not ours and not standard:
             continue
         w = constants.get(node.input[1])
         r = constants.get(node.input[4 if ours else 2])
+        for tensor in (w, r):
+            if tensor is not None and len(tensor.dims) != (2 if ours else 3):
+                raise ModelError(
+                    f"weight {tensor.name!r} of {node.op_type} {node.name!r} has shape "
+                    f"{list(tensor.dims)}, which is not of the rank that the operator takes; "
+                    f"export the model again"
+                )
         yield Layer(
             name=node.name or node.output[0],
             operator=node.op_type,

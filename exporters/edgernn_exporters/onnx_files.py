@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -16,7 +17,9 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
     """Read and check an ONNX file.
 
     Raises:
-        ModelError: The file is missing, truncated, or not a valid ONNX model.
+        ModelError: The file is missing, truncated, or not a valid ONNX model, or keeps weights in
+            another file.
+        ContractError: Its metadata are unreadable.
     """
     file = Path(path)
     try:
@@ -29,6 +32,11 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
         raise ModelError(
             f"{file}: not an ONNX file, or cut off; export it again or copy it again"
         ) from None
+    if outside := [t.name for t in model.graph.initializer if t.data_location == t.EXTERNAL]:
+        raise ModelError(
+            f"{file}: keeps weights such as {outside[0]!r} in another file, which is not read; "
+            f"save it as one file with onnx.save(onnx.load(path), path)"
+        )
     if not model.graph.node:
         raise ModelError(f"{file}: an ONNX file without a graph; export it again")
     try:
@@ -52,11 +60,32 @@ def save_model(model: onnx.ModelProto, metadata: Metadata, path: Path) -> None:
 
 def strip(model: onnx.ModelProto) -> None:
     """Remove what no run needs: stack traces, documentation strings, inferred inner shapes."""
-    graph = model.graph
-    del graph.metadata_props[:]
+    model.ClearField("doc_string")
+    _strip_graph(model.graph)
+    for function in model.functions:
+        _clear(function)
+        del function.value_info[:]
+        for node in function.node:
+            _strip_node(node)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    _clear(graph)
     del graph.value_info[:]
-    graph.ClearField("doc_string")
-    values = [*graph.input, *graph.output, *graph.initializer]
-    for item in [*graph.node, *values, *model.functions]:
-        item.ClearField("doc_string")
-        del item.metadata_props[:]
+    for item in [*graph.input, *graph.output, *graph.initializer]:
+        _clear(item)
+    for node in graph.node:
+        _strip_node(node)
+
+
+def _strip_node(node: onnx.NodeProto) -> None:
+    _clear(node)
+    for attribute in node.attribute:
+        attribute.ClearField("doc_string")
+        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            _strip_graph(graph)
+
+
+def _clear(item: Any) -> None:
+    item.ClearField("doc_string")
+    del item.metadata_props[:]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +16,21 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from edgernn.contract import Axes, Contract, StateSpec, StreamSpec
-from edgernn.errors import AccuracyGateError, InputError, ModelError
+from edgernn.contract import Contract, StateSpec, StreamSpec
+from edgernn.errors import AccuracyGateError, EdgernnError, ModelError
 from edgernn.files import replacing
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, Session
 from edgernn_exporters.gate import GateResult, Shapes, gate
 from edgernn_exporters.onnx_files import save_model
 from edgernn_exporters.torch_recurrent import TRANSLATIONS
+from edgernn_exporters.torch_signature import (
+    Signature,
+    first_line,
+    read_signature,
+    resized,
+    runs,
+)
 from edgernn_exporters.torch_streaming import StreamingModule, flatten_outputs, recurrent_layers
 
 OPSET = 20
@@ -82,18 +88,21 @@ def export(
         AccuracyGateError: The exported graph is not the same function.
         OutputError: The file cannot be written.
     """
-    module = module.eval()
     layers = recurrent_layers(module)
     if not layers:
         raise ModelError(
             f"{type(module).__name__} has no nn.LSTM, nn.GRU or nn.RNN layer, so there is no "
             f"state to export; use torch.onnx.export for such models"
         )
-    traced = _describe(module, tuple(args), layers, output_names)
-    model, states = _trace(module, traced, opset)
     bidirectional = any(layer.bidirectional for layer in layers.values())
     if causal and bidirectional:
-        raise ModelError("causal=True, but a layer is bidirectional and looks at later inputs")
+        raise ModelError(
+            "causal=True, but a layer is bidirectional and looks at later inputs; leave causal out"
+        )
+    _check_weights(module)
+    with _evaluating(module):
+        traced = read_signature(module, args, layers, output_names)
+        model, states = _trace(module, traced, opset)
     contract = Contract(
         states=states,
         stream=StreamSpec(
@@ -109,7 +118,8 @@ def export(
     with replacing(path) as temporary:
         save_model(model, metadata, temporary)
         if load is not None:
-            result = _gate(load(temporary), module, traced, tolerance)
+            with _evaluating(module):
+                result = _gate(load(temporary), module, traced, tolerance)
             passed = {"cases": result.cases, "tolerance": result.tolerance}
             passed["max_error"] = float(f"{result.max_error:.3g}")
             metadata = replace(metadata, gate=passed)
@@ -117,109 +127,39 @@ def export(
     return Exported(Path(path), metadata, result)
 
 
-@dataclass(frozen=True)
-class _Traced:
-    """What is known of a module's inputs and outputs before it is traced."""
-
-    args: tuple[Tensor, ...]
-    input_names: tuple[str, ...]
-    input_axes: tuple[Axes, ...]
-    output_names: tuple[str, ...]
-    output_axes: tuple[Axes, ...]
-    batch: int
-    length: int
-
-
-def _describe(
-    module: nn.Module,
-    args: tuple[Tensor, ...],
-    layers: Mapping[str, nn.RNNBase],
-    output_names: Sequence[str] | None,
-) -> _Traced:
-    batch_first = next(iter(layers.values())).batch_first
-    batch_axis, time_axis = (0, 1) if batch_first else (1, 0)
-    first = args[0]
-    if first.ndim < 2:
-        raise InputError(
-            f"the first example input has shape {list(first.shape)}; it needs a batch and a "
-            f"time axis, such as [1, 100, {next(iter(layers.values())).input_size}]"
-        )
-    axes = tuple(_axes_like(first, arg, batch_axis, time_axis) for arg in args)
-    # Sizes 0 and 1 are specialised by torch.export, so trace with others.
-    batch, length = 2, max(int(first.shape[time_axis]), 3)
-    args = tuple(_resized(arg, place, batch, length) for arg, place in zip(args, axes, strict=True))
-    shapes = [_output_shapes(module, args)]
-    for more_batch, more_length in ((1, 0), (0, 1)):
-        grown = tuple(
-            _resized(arg, place, batch + more_batch, length + more_length)
-            for arg, place in zip(args, axes, strict=True)
-        )
-        shapes.append(_output_shapes(module, grown))
-    (names, base), (_, with_batch), (_, with_time) = shapes
-    if output_names is not None:
-        if len(output_names) != len(names):
-            raise InputError(f"output_names has {len(output_names)} names for {len(names)} outputs")
-        names = list(output_names)
-    parameters = inspect.signature(module.forward).parameters
-    input_names = list(parameters)[: len(args)]
-    if len(input_names) < len(args):
-        input_names = [f"x{index}" for index in range(len(args))]
-    return _Traced(
-        args=args,
-        input_names=tuple(input_names),
-        input_axes=axes,
-        output_names=tuple(names),
-        output_axes=tuple(
-            Axes(batch=_grown(a, b), time=_grown(a, t))
-            for a, b, t in zip(base, with_batch, with_time, strict=True)
-        ),
-        batch=batch,
-        length=length,
-    )
-
-
-def _axes_like(first: Tensor, arg: Tensor, batch_axis: int, time_axis: int) -> Axes:
-    """Find an input's axes by comparing its sizes with the first input's."""
-
-    def same(axis: int) -> int | None:
-        return axis if arg.ndim > axis and arg.shape[axis] == first.shape[axis] else None
-
-    if arg is first:
-        return Axes(batch=batch_axis, time=time_axis)
-    time = same(time_axis) if arg.ndim >= 2 else None
-    return Axes(batch=same(batch_axis) if time is not None or batch_axis == 0 else None, time=time)
-
-
-def _resized(arg: Tensor, axes: Axes, batch: int, length: int) -> Tensor:
-    """Repeat or cut an example along its batch and time axes."""
-    for axis, size in ((axes.batch, batch), (axes.time, length)):
-        if axis is not None:
-            arg = arg.index_select(axis, torch.arange(size) % arg.shape[axis])
-    return arg
-
-
-def _output_shapes(
-    module: nn.Module, args: tuple[Tensor, ...]
-) -> tuple[list[str], list[tuple[int, ...]]]:
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch dropout and the like off, and leave every part in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
     try:
-        with torch.no_grad():
-            names, outputs = flatten_outputs(module(*args))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        shapes = [list(arg.shape) for arg in args]
-        raise InputError(
-            f"{type(module).__name__} fails on example inputs of shapes {shapes}: "
-            f"{str(error).splitlines()[0]}"
-        ) from None
-    return names, [tuple(output.shape) for output in outputs]
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
-def _grown(before: tuple[int, ...], after: tuple[int, ...]) -> int | None:
-    changed = [axis for axis, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
-    return changed[0] if changed else None
+def _check_weights(module: nn.Module) -> None:
+    for name, value in module.named_parameters():
+        if value.device.type != "cpu":
+            raise ModelError(
+                f"weight {name!r} is on device {value.device}; export from the processor: "
+                f"module.cpu()"
+            )
+        if value.dtype != torch.float32:
+            raise ModelError(
+                f"weight {name!r} is {str(value.dtype).removeprefix('torch.')}; export in float32: "
+                f"module.float()"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise ModelError(
+                f"weight {name!r} holds NaN or infinite values; the training diverged, so export "
+                f"an earlier checkpoint"
+            )
 
 
 def _trace(
-    module: nn.Module, traced: _Traced, opset: int
+    module: nn.Module, traced: Signature, opset: int
 ) -> tuple[onnx.ModelProto, tuple[StateSpec, ...]]:
     wrapper = StreamingModule(module, len(traced.args))
     states = tuple(
@@ -263,6 +203,7 @@ def _trace(
 def _unwrap_names(model: onnx.ModelProto) -> None:
     """Give the weights the names that they have in the user's module."""
     taken = {value.name for value in [*model.graph.input, *model.graph.output]}
+    taken |= {name for node in model.graph.node for name in node.output}
     renamed = {
         tensor.name: short
         for tensor in model.graph.initializer
@@ -288,12 +229,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _gate(session: Session, module: nn.Module, traced: _Traced, tolerance: float) -> GateResult:
+def _gate(session: Session, module: nn.Module, traced: Signature, tolerance: float) -> GateResult:
     rng = np.random.default_rng(0)
 
     def sample(batch: int, length: int) -> Arrays:
         return {
-            name: _sample_like(rng, _resized(arg, axes, batch, length).numpy())
+            name: _sample_like(rng, resized(arg, axes, batch, length).numpy())
             for name, arg, axes in zip(
                 traced.input_names, traced.args, traced.input_axes, strict=True
             )
@@ -307,13 +248,21 @@ def _gate(session: Session, module: nn.Module, traced: _Traced, tolerance: float
             name: output.numpy() for name, output in zip(traced.output_names, outputs, strict=True)
         }
 
+    contract = session.metadata.contract
+    assert contract is not None
+    shapes = Shapes.other_than(traced.length, traced.batch)
+    if not contract.stream.causal:  # such a module may need a sequence of some length
+        lengths = [size for size in (*shapes.lengths, 90, 200) if runs(module, traced, size)]
+        shapes = Shapes(lengths[:3], shapes.batches)
     try:
-        shapes = Shapes.other_than(traced.length, traced.batch)
         return gate(session, reference, sample, shapes, tolerance=tolerance)
-    except RuntimeError as error:
+    except EdgernnError:
+        raise
+    except Exception as error:  # whatever the user's own forward raises
         raise AccuracyGateError(
-            f"export gate: {type(module).__name__} itself fails at a length it was not traced "
-            f"with: {str(error).splitlines()[0]}"
+            f"export gate: {type(module).__name__} itself fails at a length or batch size that it "
+            f"was not traced with: {first_line(error)}; make it accept any, from one time step "
+            f"on, or export with causal=False (--not-causal) if it needs longer sequences"
         ) from None
     finally:
         session.close()

@@ -152,7 +152,7 @@ def _rewire(module: nn.Module) -> tuple[list[StateTensor], _Tape]:
                 StateTensor(f"{prefix}{letter}_l{index}", directions, layer.hidden_size)
                 for letter in letters
             ]
-        layer.forward = MethodType(_forward_for(tape, path, prefix), layer)  # type: ignore[method-assign]
+        layer.forward = MethodType(_forward_for(tape, path, prefix), layer)
     return states, tape
 
 
@@ -203,7 +203,7 @@ def _layer(
         y, last = torch.ops.edgernn.gru(x, *weights, h, direction)
         lasts = (last,)
     else:
-        activation = {"tanh": "Tanh", "relu": "Relu"}[layer.nonlinearity]
+        activation = {"tanh": "Tanh", "relu": "Relu"}[str(layer.nonlinearity)]
         y, last = torch.ops.edgernn.rnn(x, *weights, h, direction, activation)
         lasts = (last,)
     tape.give(h_name, lasts[0])

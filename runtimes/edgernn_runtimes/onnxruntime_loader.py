@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgernn.errors import ModelError, TargetUnavailable
+from edgernn.errors import ModelError, TargetUnavailable, UsageError
 
 
 def import_onnxruntime() -> tuple[Any, str]:
@@ -45,6 +45,7 @@ def open_session(
         The ``onnxruntime.InferenceSession``.
 
     Raises:
+        UsageError: ``threads`` is below 1.
         TargetUnavailable: onnxruntime is missing, or an operator has no kernel on the target.
         ModelError: The file is missing, empty or not a usable ONNX model.
     """
@@ -59,6 +60,8 @@ def open_session(
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors arrive as exceptions; the log would repeat them
     if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads must be at least 1, got {threads}")
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
     for key, value in (config or {}).items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgernn.contract import ZEROS, Axes, Contract, StateSpec, TensorSpec
-from edgernn.errors import ContractError, InputError, ModelError
+from edgernn.errors import ContractError, InputError, ModelError, UsageError
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, check_inputs
 from edgernn_runtimes.onnxruntime_buffers import Device
@@ -58,6 +58,7 @@ class OnnxRuntimeSession:
         """Run whole sequences from the initial state (see `edgernn.sessions.Session.run`)."""
         contract = self.metadata.contract
         axes: Mapping[str, Axes] = contract.stream.inputs if contract else {}
+        session = self._opened()
         check_inputs(self.inputs, axes, inputs)
         feeds = dict(inputs)
         if contract is not None:
@@ -67,7 +68,7 @@ class OnnxRuntimeSession:
             )  # fmt: skip
             feeds.update(self.initial_state(batch))
         try:
-            values = self._session.run(self._output_names, feeds)
+            values = session.run(self._output_names, feeds)
         except Exception as error:
             raise runtime_failure(self.path, error) from None
         return dict(zip(self._output_names, values, strict=True))
@@ -87,7 +88,7 @@ class OnnxRuntimeSession:
             )
         if batch < 1:
             raise InputError(f"batch must be at least 1, got {batch}")
-        return OnnxRuntimeStream(self, self._session, contract, batch, self._device)
+        return OnnxRuntimeStream(self, self._opened(), contract, batch, self._device)
 
     def initial_state(self, batch: int) -> Arrays:
         """Return the first value of every state, for ``batch`` sequences."""
@@ -102,19 +103,35 @@ class OnnxRuntimeSession:
         shape = [size if isinstance(size, int) else batch for size in spec.shape]
         shape[state.batch_axis] = batch
         value = np.zeros(shape, state.dtype)
-        if state.init != ZEROS:
-            value[...] = self._initial[state.init]
+        if state.init == ZEROS:
+            return value
+        first = self._initial[state.init]
+        try:
+            value[...] = np.broadcast_to(first, shape)
+        except ValueError:
+            raise ContractError(
+                f"{self.path}: initial value {state.init!r} has shape {list(first.shape)}, which "
+                f"does not fit state {spec}; export the model again"
+            ) from None
         return value
 
+    def _opened(self) -> Any:
+        if self._session is None:
+            raise UsageError(f"{self.path}: this session was closed; load the model again")
+        return self._session
+
     def close(self) -> None:
-        """Free the session's memory; it cannot be used afterwards."""
+        """Free the session's memory, once its streams are gone; no run or stream after this."""
         self._session = None
 
 
 def _spec(node: Any, where: str) -> TensorSpec:
     kind = node.type.removeprefix("tensor(").removesuffix(")")
     if kind not in _DTYPES:
-        raise ModelError(f"{where}: {node.name} has type {node.type}, which no target here takes")
+        raise ModelError(
+            f"{where}: {node.name} has type {node.type}, which no target here takes; export the "
+            f"model with tensors of {', '.join(_DTYPES.values())}"
+        )
     shape = tuple(size if isinstance(size, int) else str(size or "?") for size in node.shape)
     return TensorSpec(node.name, _DTYPES[kind], shape)
 
@@ -130,9 +147,15 @@ def _initial_values(path: Path, contract: Contract) -> Arrays:
         for tensor in onnx.load(path).graph.initializer
         if tensor.name in wanted
     }
-    if missing := wanted - set(found):
-        raise ContractError(
-            f"{path}: the contract takes initial values from {sorted(missing)}, which the file "
-            f"does not hold; export the model again"
-        )
+    for state in contract.states:
+        if state.init != ZEROS and state.init not in found:
+            raise ContractError(
+                f"{path}: the contract takes an initial value from {state.init!r}, which the file "
+                f"does not hold; export the model again"
+            )
+        if state.init != ZEROS and found[state.init].dtype.name != state.dtype:
+            raise ContractError(
+                f"{path}: initial value {state.init!r} is {found[state.init].dtype.name}, but its "
+                f"state is {state.dtype}; export the model again"
+            )
     return found

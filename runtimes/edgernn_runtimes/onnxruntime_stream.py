@@ -86,20 +86,32 @@ class OnnxRuntimeStream:
             plan = self._plans.get(tuple([value.shape for value in values]))
         if plan is None:
             plan = self._plan(values)
-        finite = True
+        moderate = True
         for buffer, value in zip(plan.inputs, values, strict=True):
-            finite = buffer.write(value) and finite
-        if not finite:  # or so large that the quick test overflowed: look closely
+            moderate = buffer.write(value) and moderate
+        if not moderate:  # NaN, infinite or huge: look closely
             self._check(values)
         binding = plan.bindings[self._current]
         try:
             self._run(binding)
         except Exception as error:
             raise runtime_failure(self._owner.path, error) from None
+        if not moderate:
+            self._refuse_overflow()
         self._current ^= 1
         if plan.outputs is None:
             return list(binding.copy_outputs_to_cpu())[: len(self._owner.outputs)]
         return [buffer.read() for buffer in plan.outputs]
+
+    def _refuse_overflow(self) -> None:
+        """Keep the old state if huge inputs (1e19 and more) made the next one NaN or infinite."""
+        for name, buffer in self._states[self._current ^ 1].items():
+            value = buffer.read()
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise InputError(
+                    f"the inputs are so large that state {name} overflows; the stream keeps its "
+                    f"state from before, so scale the inputs down and go on"
+                )
 
     def reset(self) -> None:
         """Return to the initial state."""
@@ -112,8 +124,9 @@ class OnnxRuntimeStream:
 
     @state.setter
     def state(self, value: Mapping[str, Array]) -> None:
-        if set(value) != set(self._initial):
-            raise InputError(f"the states are {sorted(self._initial)}, got {sorted(value)}")
+        if not isinstance(value, Mapping) or set(value) != set(self._initial):
+            given = list(value) if isinstance(value, Mapping) else type(value).__name__
+            raise InputError(f"the states are {sorted(self._initial)}, got {given}")
         for spec in self._owner.states:
             array = value[spec.name]
             check_tensor(spec, array)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass
 from importlib import import_module
@@ -59,7 +60,7 @@ def load(path: str | os.PathLike[str], target: str = "cpu", **options: Any) -> S
         **options: Options of the adapter, such as ``threads=1``.
 
     Raises:
-        UsageError: There is no such target.
+        UsageError: There is no such target, or it has no such option.
         TargetUnavailable: The target is not on this machine.
         ModelError: The file is not a usable ONNX model.
 
@@ -67,7 +68,14 @@ def load(path: str | os.PathLike[str], target: str = "cpu", **options: Any) -> S
         >>> session = load("kw.onnx", "cpu", threads=1)
         >>> logits = session.run({"x": features})["y"]
     """
-    session: Session = _target(target).implementation().load(path, **options)
+    adapter = _target(target).implementation()
+    known = [name for name in inspect.signature(adapter.load).parameters if name != "path"]
+    if unknown := sorted(set(options) - set(known)):
+        raise UsageError(
+            f"target {target} has no option {', '.join(unknown)}; its options are "
+            f"{', '.join(known)}"
+        )
+    session: Session = adapter.load(path, **options)
     return session
 
 

@@ -47,7 +47,10 @@ def find_tool(name: str) -> Probe:
     if tool.package:
         if find_spec(tool.package) is None:
             return Probe(False, f"not installed; needed to {tool.purpose}", tool.install)
-        return Probe(True, metadata.version(tool.package))
+        try:
+            return Probe(True, metadata.version(tool.package))
+        except metadata.PackageNotFoundError:  # installed without metadata, or under another name
+            return Probe(True, "version unknown")
     path = shutil.which(tool.program)
     if path is None:
         return Probe(False, f"not installed; needed for {tool.purpose}", tool.install)
@@ -57,8 +60,9 @@ def find_tool(name: str) -> Probe:
 def _version(path: str) -> str:
     try:
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, timeout=10, check=False
-        )
+            [path, "--version"],
+            capture_output=True, text=True, errors="replace", timeout=10, check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return path
     return (done.stdout.strip().splitlines() or [path])[0]

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from helpers.models import GATES
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-
-from helpers.models import GATES
 
 Floats = NDArray[np.float32]
 
@@ -81,7 +80,7 @@ def recurrent_model(
     return make_model(
         [node],
         {"x": ["time", "batch", parameters.w.shape[2]]}
-        | ({letter: state_shape for letter in letters} if states else {}),
+        | (dict.fromkeys(letters, state_shape) if states else {}),
         {"y": ["time", directions, "batch", hidden]} | {f"{s}k": state_shape for s in letters},
         initializers,
         opset=opset,
@@ -97,6 +96,7 @@ def make_model(
     *,
     opset: int = 20,
     ir_version: int = 10,
+    functions: Sequence[onnx.FunctionProto] = (),
 ) -> onnx.ModelProto:
     def value(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
@@ -109,7 +109,10 @@ def make_model(
         list(initializers),
     )
     imports = [helper.make_opsetid("", opset)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=ir_version)
+    imports += [helper.make_opsetid(domain, 1) for domain in {item.domain for item in functions}]
+    model = helper.make_model(
+        graph, opset_imports=imports, ir_version=ir_version, functions=functions
+    )
     onnx.checker.check_model(model)
     return model
 

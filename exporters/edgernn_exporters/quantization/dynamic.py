@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgernn.errors import ModelError
 from edgernn_exporters.quantization.graph import Floats, GraphEditor
 from edgernn_exporters.quantization.weights import quantize_weight
 
@@ -30,10 +31,14 @@ def quantize_dynamic(model: onnx.ModelProto) -> tuple[list[str], list[KeptFloat]
     """Quantize the recurrent and linear nodes of a model in place.
 
     Args:
-        model: A float model whose opset is `functions.OPSET` or older.
+        model: A float model; one older than opset 18 is converted.
 
     Returns:
         Names of the quantized nodes, and the nodes of the same kinds that stayed float.
+
+    Raises:
+        ModelError: Weights are not finite or do not fit their node, or an old opset cannot be
+            converted.
     """
     graph = GraphEditor(model)
     done: list[str] = []
@@ -86,11 +91,8 @@ def _gemm(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     bias = None
     if len(node.input) > 2 and node.input[2]:
         bias = graph.constant(node.input[2])
-        if (
-            bias is None
-            or bias.size not in (1, weight.shape[1])
-            or attributes.get("beta", 1.0) != 1.0
-        ):
+        rows = ((), (1,), (1, 1), (weight.shape[1],), (1, weight.shape[1]))
+        if bias is None or bias.shape not in rows or attributes.get("beta", 1.0) != 1.0:
             raise _UnsupportedError("the bias is not a constant row, or beta is set")
         bias = np.broadcast_to(bias.reshape(-1), (weight.shape[1],))
     return [_linear_call(graph, node.input[0], node.input[1], weight, bias, node.output[0])]
@@ -124,13 +126,24 @@ class _Layer:
     reverse: tuple[bool, ...]
 
 
+_DIRECTIONS = {b"forward": (False,), b"reverse": (True,), b"bidirectional": (False, True)}
+
+
 def _read_layer(graph: GraphEditor, node: onnx.NodeProto, gates: int) -> _Layer:
     attributes = _attributes(node)
     inputs = [*node.input, *[""] * 8]
     w, r = graph.constant(inputs[1]), graph.constant(inputs[2])
     if w is None or r is None:
         raise _UnsupportedError("the weights are not constants")
-    directions, hidden = r.shape[0], r.shape[2]
+    direction = attributes.get("direction", b"forward")
+    reverse = _DIRECTIONS.get(direction)
+    if reverse is None:
+        raise ModelError(
+            f"node {node.name or node.output[0]!r} has the unknown direction {direction!r}; "
+            f"export the model again"
+        )
+    directions = len(reverse)
+    hidden: int = attributes.get("hidden_size") or r.shape[-1]
     b = np.zeros((directions, 2 * gates * hidden), np.float32)
     if inputs[3]:
         constant = graph.constant(inputs[3])
@@ -143,9 +156,15 @@ def _read_layer(graph: GraphEditor, node: onnx.NodeProto, gates: int) -> _Layer:
         raise _UnsupportedError("layout=1")
     if attributes.get("clip", 0.0):
         raise _UnsupportedError("clip is set")
-    direction = attributes.get("direction", b"forward")
-    reverse = {b"forward": (False,), b"reverse": (True,), b"bidirectional": (False, True)}
-    return _Layer(node, attributes, w, r, b, gates, hidden, reverse[direction])
+    rows = gates * hidden
+    shapes = ((directions, rows, w.shape[-1]), (directions, rows, hidden), (directions, 2 * rows))
+    if (w.shape, r.shape, b.shape) != shapes:
+        raise ModelError(
+            f"node {node.name or node.output[0]!r} has weights of shapes {list(w.shape)}, "
+            f"{list(r.shape)} and {list(b.shape)}, but hidden_size {hidden} and its direction "
+            f"need {', '.join(str(list(shape)) for shape in shapes)}; export the model again"
+        )
+    return _Layer(node, attributes, w, r, b, gates, hidden, reverse)
 
 
 def _require_activations(layer: _Layer, default: list[bytes]) -> None:

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, version_converter
 
+from edgernn.errors import ModelError
 from edgernn_exporters.quantization.functions import DOMAIN, OPSET, function
 
 Floats = NDArray[np.float32]
@@ -25,7 +26,7 @@ class GraphEditor:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         if opset_of(model) < _OLDEST_OPSET:
-            model.CopyFrom(version_converter.convert_version(model, OPSET))
+            model.CopyFrom(_converted(model))
         self.model = model
         self.graph = model.graph
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -33,11 +34,13 @@ class GraphEditor:
         self._functions: set[str] = set()
         self._consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.graph.node:
-            for name in node.input:
+            for name in (*node.input, *_captured(node)):
                 self._consumers.setdefault(name, []).append(node)
         self._outputs = {value.name for value in self.graph.output}
         self._taken = {name for node in self.graph.node for name in (*node.input, *node.output)}
+        self._taken |= {name for node in self.graph.node for name in _captured(node)}
         self._taken |= {value.name for value in self.graph.input}
+        self._added_names: dict[tuple[str, str, tuple[int, ...], bytes], str] = {}
         self._skipped: set[int] = set()
         self._count = 0
 
@@ -62,10 +65,12 @@ class GraphEditor:
         return [int(value) for value in numpy_helper.to_array(tensor).reshape(-1)]
 
     def add(self, name: str, value: NDArray[np.generic]) -> str:
-        """Add an initializer and return its (unique) name."""
-        name = self.unique(name)
-        self._added.append(numpy_helper.from_array(value, name))
-        return name
+        """Add an initializer and return its (unique) name; the same one again is stored once."""
+        key = (name, value.dtype.name, value.shape, value.tobytes())
+        if key not in self._added_names:
+            self._added_names[key] = self.unique(name)
+            self._added.append(numpy_helper.from_array(value, self._added_names[key]))
+        return self._added_names[key]
 
     def unique(self, name: str) -> str:
         """Return a name that the graph does not use."""
@@ -102,8 +107,11 @@ class GraphEditor:
         used = {name for node in kept for name in node.input} | self._outputs
         used |= {name for node in kept for name in _captured(node)}
         tensors = [t for t in self.graph.initializer if t.name in used] + self._added
-        del self.graph.initializer[:]
+        dropped = set(self._initializers) - used
+        inputs = [value for value in self.graph.input if value.name not in dropped]
+        del self.graph.initializer[:], self.graph.input[:]
         self.graph.initializer.extend(tensors)
+        self.graph.input.extend(inputs)  # old files list their initializers as inputs, too
         if not self._functions:
             return
         opset = opset_of(self.model)
@@ -113,14 +121,27 @@ class GraphEditor:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of the standard operator set that a model imports."""
-    return int(next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")))
+    """Return the version of the standard operator set that a model imports; 0 if none."""
+    versions = [i.version for i in model.opset_import if i.domain in ("", "ai.onnx")]
+    return int(versions[0]) if versions else 0
+
+
+def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the model has opset {opset_of(model)} and cannot be brought to {OPSET}: {reason}; "
+            f"export it with opset {_OLDEST_OPSET} or newer"
+        ) from None
 
 
 def _captured(node: onnx.NodeProto) -> Iterator[str]:
-    """Yield the outer names that a node's subgraphs may read."""
+    """Yield the names that a node's subgraphs read, outer ones among them."""
     for attribute in node.attribute:
         for graph in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
+            yield from (value.name for value in graph.output)
             for inner in graph.node:
                 yield from inner.input
                 yield from _captured(inner)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from edgernn.contract import TensorSpec
+from edgernn.comparison import compare_outputs
+from edgernn.contract import Axes, TensorSpec
 from edgernn.errors import AccuracyGateError, EdgernnError
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.streaming import run_in_chunks
 from edgernn_exporters.gate import CHUNKS
 
 STEPS = 70
-TOLERANCE = 1e-4
+TOLERANCE = 2e-2
 
 
 def prove(session: Session) -> None:
     """Run a quantized model on random sequences, whole and in chunks, and close it.
 
-    Whole and chunked runs do the same arithmetic row by row; what may differ is the last bit of
-    a float sum, which can move a rounding, so the tolerance is loose.
+    The quantized layers do the same arithmetic row by row, whole or in chunks. Float layers before
+    them (normalization, convolution) may differ in the last bit of a sum, which can move one
+    rounding by a step of 1/127: 1.5e-3 was seen at the output. A state that is not handed on
+    shows as 0.1 and more, so the tolerance lies between.
 
     Raises:
         AccuracyGateError: It does not run, gives values that are not finite, or chunks differ.
     """
     contract = session.metadata.contract
     try:
-        inputs = random_inputs(session.inputs, batch=2, steps=STEPS)
+        axes = contract.stream.inputs if contract is not None else {}
+        inputs = random_inputs(session.inputs, axes, batch=2, steps=STEPS)
         whole = session.run(inputs)
         for name, value in whole.items():
             if not np.isfinite(value).all():
@@ -43,13 +49,28 @@ def prove(session: Session) -> None:
         session.close()
 
 
-def random_inputs(specs: tuple[TensorSpec, ...], *, batch: int, steps: int) -> Arrays:
-    """Draw seeded inputs: normal floats, and zeros and ones for integers."""
+def random_inputs(
+    specs: tuple[TensorSpec, ...], axes: Mapping[str, Axes], *, batch: int, steps: int
+) -> Arrays:
+    """Draw seeded inputs: normal floats, and zeros and ones for integers.
+
+    Args:
+        specs: The inputs.
+        axes: Where batch and time lie, as far as it is known; elsewhere an axis with a name has
+            ``steps`` entries if it is called time, else ``batch``.
+        batch: Rows.
+        steps: Time steps.
+    """
     rng = np.random.default_rng(0)
     inputs: Arrays = {}
     for spec in specs:
-        sizes = {"batch": batch, "time": steps}
-        shape = [size if isinstance(size, int) else sizes.get(size, batch) for size in spec.shape]
+        place = axes.get(spec.name, Axes(batch=None, time=None))
+        shape = [
+            size if isinstance(size, int)
+            else steps if axis == place.time or (place.time is None and size == "time")
+            else batch
+            for axis, size in enumerate(spec.shape)
+        ]  # fmt: skip
         value: Array = rng.standard_normal(shape)
         if np.dtype(spec.dtype).kind != "f":
             value = value > 0
@@ -58,10 +79,11 @@ def random_inputs(specs: tuple[TensorSpec, ...], *, batch: int, steps: int) -> A
 
 
 def _compare(chunk: int, whole: Arrays, pieces: Arrays) -> None:
-    for name, expected in whole.items():
-        scale = max(1.0, float(np.abs(expected).max()))
-        error = float(np.abs(expected - pieces[name]).max()) / scale
-        if error > TOLERANCE:
+    compared = compare_outputs(whole, pieces)
+    for name in whole:
+        difference = compared.outputs[name]
+        error = difference.max_abs_error / max(1.0, difference.max_abs_reference)
+        if not error <= TOLERANCE:  # also catches NaN
             raise AccuracyGateError(
                 f"the quantized model depends on chunking: in chunks of {chunk}, output {name!r} "
                 f"is off by {error:.3g}; the float model was not causal, or this is a defect"

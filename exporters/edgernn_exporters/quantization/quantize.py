@@ -61,6 +61,7 @@ def quantize(
         UsageError: There is no such precision.
         ModelError: The file cannot be read, is quantized already, or holds nothing to quantize.
         AccuracyGateError: The quantized model does not run or depends on chunking.
+        OutputError: The file cannot be written.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
@@ -75,6 +76,7 @@ def quantize(
         reasons = "; ".join(f"{item.node}: {item.reason}" for item in kept)
         missing = "it has no LSTM, GRU, RNN, Gemm or MatMul with constant weights"
         raise ModelError(f"{source}: nothing to quantize to {precision}: {reasons or missing}")
+    source_bytes = Path(source).stat().st_size  # before the write: both may be the same file
     metadata = replace(metadata, precision=precision, parent=sha256_of(source), gate=None)
     metadata = replace(metadata, tools={**metadata.tools, "onnx": onnx.__version__})
     with replacing(path) as temporary:
@@ -86,6 +88,6 @@ def quantize(
         metadata=metadata,
         layers=tuple(layers),
         kept=tuple(kept),
-        source_bytes=Path(source).stat().st_size,
+        source_bytes=source_bytes,
         bytes=Path(path).stat().st_size,
     )

@@ -160,12 +160,13 @@ def _save(run: RunInfo, record: EpochRecord, learner: Learner) -> RunInfo:
     if best is not None:
         gain = record.validation - best.validation
         gain = gain if run.metric.higher_is_better else -gain
-    is_best = best is None or gain > 0
+    is_best = best is None or gain >= 0  # of equals the later: its rate was lower
     stopped = ""
     if record.epoch == run.recipe.epochs:
         stopped = "epochs"
-    elif best is not None and not is_best and record.epoch - best.epoch >= run.recipe.patience:
-        stopped = "patience"
+    elif best is not None and gain <= 0:
+        waited = record.epoch - _first_as_good(run, best)
+        stopped = "patience" if waited >= run.recipe.patience else ""
     scaler = learner.accelerator.scaler
     run = replace(
         run,
@@ -174,6 +175,11 @@ def _save(run: RunInfo, record: EpochRecord, learner: Learner) -> RunInfo:
         scaler=None if scaler is None else scaler.state_dict(),
     )
     return save_epoch(run, to_tensors(learner), learner.judged.state_dict() if is_best else None)
+
+
+def _first_as_good(run: RunInfo, best: EpochRecord) -> int:
+    """Return the first epoch that was as good as the best; patience counts from there."""
+    return next(item.epoch for item in run.history if item.validation == best.validation)
 
 
 def _check_fit(task: Task, config: ModelConfig) -> None:

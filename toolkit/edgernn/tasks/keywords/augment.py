@@ -54,6 +54,8 @@ class Ranges:
         band_mask_width: See above.
         time_masks: Number of masks over time, each of 0 to ``time_mask_frames`` frames.
         time_mask_frames: See above.
+        gentle_share: Share of the clips whose perturbations are all scaled down, by the square
+            of a uniform number, so that nearly clean clips are seen too.
     """
 
     vocal_tract: float = 0.15
@@ -70,6 +72,7 @@ class Ranges:
     band_mask_width: int = 6
     time_masks: int = 0
     time_mask_frames: int = 8
+    gentle_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,16 @@ def epoch_batches(
     """
     clips = np.tile(np.arange(len(source.lengths)), repeats)
     count = len(clips)
-    speed = np.exp(rng.uniform(-ranges.speed, ranges.speed, count))
+    gentle = rng.uniform(0, 1, count) < ranges.gentle_share
+    strength = np.where(gentle, rng.uniform(0, 1, count) ** 2, 1.0)
+    speed = np.exp(strength * rng.uniform(-ranges.speed, ranges.speed, count))
     lead = rng.integers(ranges.lead_frames[0], ranges.lead_frames[1] + 1, count)
     tail = rng.integers(ranges.tail_frames[0], ranges.tail_frames[1] + 1, count)
     body = np.rint(source.lengths[clips] / speed).astype(np.int64)
     frames = np.clip(lead + body + tail, min(8, ranges.max_frames), ranges.max_frames)
     for rows in _buckets(frames, rng, batch_size):
-        x = _perturb(source, mel, ranges, rng, clips[rows], speed[rows], lead[rows], frames[rows])
-        yield clips[rows], x, frames[rows]
+        picked = _Rows(clips[rows], strength[rows], speed[rows], lead[rows], frames[rows])
+        yield clips[rows], _perturb(source, mel, ranges, rng, picked), frames[rows]
 
 
 def _buckets(frames: Int64, rng: np.random.Generator, batch_size: int) -> list[Int64]:
@@ -155,24 +160,30 @@ def _buckets(frames: Int64, rng: np.random.Generator, batch_size: int) -> list[I
     return [batches[number] for number in rng.permutation(len(batches))]
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Say what was drawn for the rows of a batch, each ``[B]``."""
+
+    clips: Int64
+    strength: Float64
+    speed: Float64
+    lead: Int64
+    frames: Int64
+
+
 def _perturb(
-    source: Spectra,
-    mel: LogMel,
-    ranges: Ranges,
-    rng: np.random.Generator,
-    clips: Int64,
-    speed: Float64,
-    lead: Int64,
-    frames: Int64,
+    source: Spectra, mel: LogMel, ranges: Ranges, rng: np.random.Generator, rows: _Rows
 ) -> Float32:
-    """Make the features ``[B, T, bands]`` of one batch, T the largest of ``frames``."""
+    """Make the features ``[B, T, bands]`` of one batch, T the largest of ``rows.frames``."""
+    clips, strength, frames = rows.clips, rows.strength, rows.frames
     count, steps = len(clips), int(frames.max())
     lengths = source.lengths[clips][:, None]
     every = source.starts[clips][:, None] + np.minimum(np.arange(lengths.max()), lengths - 1)
-    banks = source.banks[rng.integers(0, len(source.banks), count)]
+    half = (len(source.banks) - 1) / 2
+    banks = source.banks[np.rint(half + strength * rng.uniform(-half, half, count)).astype(int)]
     energy = np.matmul(source.power[every], banks)
 
-    position = (np.arange(steps) - lead[:, None]) * speed[:, None]
+    position = (np.arange(steps) - rows.lead[:, None]) * rows.speed[:, None]
     inside = (position >= 0) & (position <= lengths - 1)
     before = np.clip(position, 0, lengths - 1).astype(np.int64)
     weight = np.clip(position - before, 0, 1)[..., None].astype(np.float32)
@@ -182,22 +193,24 @@ def _perturb(
         + energy[row, np.minimum(before + 1, lengths - 1)] * weight
     ) * inside[..., None]
 
-    channel_db = _smooth(rng, count, mel.bands, ranges.channel_cosines) * ranges.channel_db
+    weak = strength[:, None]
+    channel_db = _smooth(rng, count, mel.bands, ranges.channel_cosines) * ranges.channel_db * weak
     tilt_db = _smooth(rng, count, mel.bands, _SMOOTH) * ranges.noise_tilt_db
-    tilt_db -= rng.uniform(*ranges.snr_db, (count, 1))
+    lowest, highest = ranges.snr_db
+    tilt_db -= highest - weak * rng.uniform(0, highest - lowest, (count, 1))
     begin = rng.integers(0, len(source.noise) - steps, count)[:, None]
     noise = source.noise[begin + np.arange(steps)]
     noise *= (_ratio(tilt_db) * source.levels[clips][:, None])[:, None]
-    level = _ratio(rng.uniform(-ranges.level_db, ranges.level_db, (count, 1, 1)))
-    x, _ = mel.compress((energy * _ratio(channel_db)[:, None] + noise) * level)
+    level = _ratio(weak * rng.uniform(-ranges.level_db, ranges.level_db, (count, 1)))
+    x, _ = mel.compress((energy * _ratio(channel_db)[:, None] + noise) * level[:, None])
 
     for _ in range(ranges.band_masks):
         at = rng.integers(0, mel.bands, count)
-        width = rng.integers(0, ranges.band_mask_width + 1, count)
+        width = np.rint(strength * rng.integers(0, ranges.band_mask_width + 1, count)).astype(int)
         x *= ~_between(mel.bands, at, at + width)[:, None]
     for _ in range(ranges.time_masks):
         at = (rng.uniform(0, 1, count) * frames).astype(np.int64)
-        width = rng.integers(0, ranges.time_mask_frames + 1, count)
+        width = np.rint(strength * rng.integers(0, ranges.time_mask_frames + 1, count)).astype(int)
         x *= ~_between(steps, at, at + width)[..., None]
     x *= _between(steps, np.zeros_like(frames), frames)[..., None]
     return x

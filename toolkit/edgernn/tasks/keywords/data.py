@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).with_name("digits.npz")
 
 # FSDD's official test set is the indices 0 to 4; validation is ours, taken from its train set.
 TEST_INDICES = range(5)
-VALIDATION_INDICES = range(5, 8)
+VALIDATION_INDICES = range(5, 7)
 
 _NAME = re.compile(
     r"(?P<digit>[0-9])_(?P<speaker>[A-Za-z][A-Za-z0-9-]*)_(?P<index>[0-9]{1,4})\.wav"
