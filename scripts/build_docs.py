@@ -1,6 +1,6 @@
 """Write docs/cli.md and docs/api.md from the code; a test checks that they are current.
 
-    python scripts/build_docs.py
+python scripts/build_docs.py
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import click
 
 import edgernn
 from edgernn import contract, errors, metadata, sessions
-from edgernn.cli import VERBS, edgernn as group
+from edgernn.cli import VERBS
+from edgernn.cli import edgernn as group
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -61,7 +62,9 @@ def _entry(name: str, value: Any) -> str:
     text = f"\n## {name}\n\n{_block(signature)}\n{_block(inspect.getdoc(value) or '')}"
     if inspect.isclass(value):
         for method, member in vars(value).items():
-            if method.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
+            if method.startswith("_") or not (
+                inspect.isfunction(member) or isinstance(member, property)
+            ):
                 continue
             function = member.fget if isinstance(member, property) else member
             head = method if isinstance(member, property) else f"{method}{_signature(function)}"

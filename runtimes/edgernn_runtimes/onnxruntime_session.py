@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,8 @@ class OnnxRuntimeSession:
         self.states = tuple(inputs[state.input] for state in contract.states) if contract else ()
         self._session = session
         self._device = device
+        # ONNX Runtime's CPU provider runs from several threads at once; its CUDA provider must not.
+        self.lock: AbstractContextManager[object] = nullcontext() if device[0] == "cpu" else Lock()
         self.path = Path(path)
         self._output_names = [spec.name for spec in self.outputs]
         self._initial = _initial_values(self.path, contract) if contract else {}
@@ -68,7 +72,8 @@ class OnnxRuntimeSession:
             )  # fmt: skip
             feeds.update(self.initial_state(batch))
         try:
-            values = session.run(self._output_names, feeds)
+            with self.lock:
+                values = session.run(self._output_names, feeds)
         except Exception as error:
             raise runtime_failure(self.path, error) from None
         return dict(zip(self._output_names, values, strict=True))

@@ -48,7 +48,7 @@ class OnnxRuntimeStream:
         self._contract = contract
         self._batch = batch
         self._device = device
-        self._run = session.run_with_iobinding
+        self._run = session.run_with_iobinding if device[0] == "cpu" else self._run_locked
         self._initial = owner.initial_state(batch)
         self._states = tuple(
             {
@@ -102,6 +102,10 @@ class OnnxRuntimeStream:
         if plan.outputs is None:
             return list(binding.copy_outputs_to_cpu())[: len(self._owner.outputs)]
         return [buffer.read() for buffer in plan.outputs]
+
+    def _run_locked(self, binding: Any) -> None:
+        with self._owner.lock:
+            self._session.run_with_iobinding(binding)
 
     def _refuse_overflow(self) -> None:
         """Keep the old state if huge inputs (1e19 and more) made the next one NaN or infinite."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +130,29 @@ def test_bench_and_report(exported: Path, quantized: Path, tmp_path: Path, cli: 
     again = tmp_path / "again.html"
     assert cli("report", result, "-o", again).code == 0
     assert again.read_text() == page.read_text()
+
+
+def test_demo_runs_the_whole_chain_and_can_be_called_again(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "demo"
+    first = cli("demo", "-o", folder, "--epochs", "1")
+    assert first.code == 0, first.err
+    assert first.out.count("$ edgernn ") == 10
+    for name in ("kw.onnx", "kw.int8.onnx", "y.npz", "report.json", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    weights = (folder / "run" / "model.safetensors").read_bytes()
+    again = cli("demo", "-o", folder, "--epochs", "1")
+    assert again.code == 0, again.err
+    assert (folder / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_two_processes_train_under_accelerate_launch(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    accelerate = Path(sys.executable).with_name("accelerate")
+    done = subprocess.run(
+        [accelerate, "launch", "--num_processes", "2", "--cpu", "-m", "edgernn", "train",
+         "keywords", "--hidden", "8", "--epochs", "1", "-o", run, "--json"],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["epochs"] == 1  # printed once, by the main process
+    assert (run / "model.safetensors").exists()

@@ -45,7 +45,9 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def test_files_named_in_documents_exist() -> None:
-    pattern = re.compile(r"`((?:benchmarks|docs|scripts|toolkit|exporters|runtimes)/[\w/.-]+\.\w+)`")
+    pattern = re.compile(
+        r"`((?:benchmarks|docs|scripts|toolkit|exporters|runtimes)/[\w/.-]+\.\w+)`"
+    )
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for name in pattern.findall(page.read_text()):
             if "VERB" in name:  # a recipe's placeholder

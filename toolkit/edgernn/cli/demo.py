@@ -17,8 +17,8 @@ TASK = "keywords"
 @click.option(
     "-o", "--output", type=FILE, default=Path("demo"), show_default=True, help="Folder to write."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Fewer than the recipe's, to be quick.")
-def command(output: Path, epochs: int | None) -> None:
+@click.option("--epochs", type=click.IntRange(min=1), default=40, show_default=True)
+def command(output: Path, epochs: int) -> None:
     """Train a keyword spotter, export, quantize, run and measure it; ends with a report page.
 
     A demo that was stopped goes on where it was.
@@ -29,10 +29,9 @@ def command(output: Path, epochs: int | None) -> None:
     output.mkdir(parents=True, exist_ok=True)
     wav = get_task(TASK).sample(output)
     run, model, small = output / "run", output / "kw.onnx", output / "kw.int8.onnx"
-    quick = ["--epochs", str(epochs)] if epochs is not None else []
     report = output / "report.html"
     for arguments in (
-        ["train", TASK, "--cell", "gru", "--hidden", "64", *quick, "--resume", "-o", run],
+        ["train", TASK, "--cell", "gru", "--hidden", "64", "--epochs", str(epochs), "--resume", "-o", run],
         ["export", run, "-o", model],
         ["quantize", model, "--precision", "int8-dynamic", "-o", small],
         ["inspect", small],
@@ -42,7 +41,7 @@ def command(output: Path, epochs: int | None) -> None:
         ["evaluate", model],
         ["evaluate", small],
         ["bench", model, small, "--target", "cpu", "--target", "cuda",
-         "--scenario", "step", "--scenario", "sequence:100", "--duration", "2",
+         "--scenario", "step", "--scenario", "sequence:100", "--duration", "2", "--inputs", wav,
          "--json", output / "report.json", "--report", report],
     ):  # fmt: skip
         _run([str(item) for item in arguments])
