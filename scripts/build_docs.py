@@ -62,11 +62,9 @@ def _entry(name: str, value: Any) -> str:
     text = f"\n## {name}\n\n{_block(signature)}\n{_block(inspect.getdoc(value) or '')}"
     if inspect.isclass(value):
         for method, member in vars(value).items():
-            if method.startswith("_") or not (
-                inspect.isfunction(member) or isinstance(member, property)
-            ):
-                continue
             function = member.fget if isinstance(member, property) else member
+            if method.startswith("_") or not inspect.isfunction(function):
+                continue
             head = method if isinstance(member, property) else f"{method}{_signature(function)}"
             text += f"\n### {name.rpartition('.')[2]}.{method}\n\n{_block(head)}\n"
             text += _block(inspect.getdoc(function) or "")

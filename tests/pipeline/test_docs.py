@@ -73,10 +73,14 @@ def test_commands_and_snippets_of_the_readme_run(tmp_path: Path) -> None:
     }
     (tmp_path / "mymodel.py").write_text(blocks(readme, "python")[0])
     for command in commands:
-        if command.startswith("edgernn train"):
-            command += " --epochs 1"
+        short = " --epochs 1" if command.startswith("edgernn train") else ""
         done = subprocess.run(
-            command, shell=True, cwd=tmp_path, capture_output=True, text=True, env=environment
+            command + short,
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=environment,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     for snippet in blocks(readme, "python")[1:]:

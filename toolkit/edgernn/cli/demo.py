@@ -31,7 +31,8 @@ def command(output: Path, epochs: int) -> None:
     run, model, small = output / "run", output / "kw.onnx", output / "kw.int8.onnx"
     report = output / "report.html"
     for arguments in (
-        ["train", TASK, "--cell", "gru", "--hidden", "64", "--epochs", str(epochs), "--resume", "-o", run],
+        ["train", TASK, "--cell", "gru", "--hidden", "64", "--epochs", str(epochs),
+         "--resume", "-o", run],
         ["export", run, "-o", model],
         ["quantize", model, "--precision", "int8-dynamic", "-o", small],
         ["inspect", small],
