@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import os
 import warnings
@@ -21,7 +22,7 @@ from edgernn.errors import AccuracyGateError, EdgernnError, ModelError
 from edgernn.files import replacing
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, Session
-from edgernn_exporters.gate import GateResult, Shapes, gate
+from edgernn_exporters.gate import GateResult, Reference, Shapes, gate
 from edgernn_exporters.onnx_files import save_model
 from edgernn_exporters.torch_recurrent import TRANSLATIONS
 from edgernn_exporters.torch_signature import (
@@ -122,6 +123,7 @@ def export(
                 result = _gate(load(temporary), module, traced, tolerance)
             passed = {"cases": result.cases, "tolerance": result.tolerance}
             passed["max_error"] = float(f"{result.max_error:.3g}")
+            passed["rounding"] = float(f"{result.rounding:.3g}")
             metadata = replace(metadata, gate=passed)
             save_model(model, metadata, temporary)
     return Exported(Path(path), metadata, result)
@@ -241,12 +243,7 @@ def _gate(session: Session, module: nn.Module, traced: Signature, tolerance: flo
         }
 
     def reference(inputs: Arrays) -> Arrays:
-        tensors = [torch.from_numpy(inputs[name]) for name in traced.input_names]
-        with torch.no_grad():
-            outputs = flatten_outputs(module(*tensors))[1]
-        return {
-            name: output.numpy() for name, output in zip(traced.output_names, outputs, strict=True)
-        }
+        return _run(module, traced, [torch.from_numpy(inputs[n]) for n in traced.input_names])
 
     contract = session.metadata.contract
     assert contract is not None
@@ -255,7 +252,8 @@ def _gate(session: Session, module: nn.Module, traced: Signature, tolerance: flo
         lengths = [size for size in (*shapes.lengths, 90, 200) if runs(module, traced, size)]
         shapes = Shapes(lengths[:3], shapes.batches)
     try:
-        return gate(session, reference, sample, shapes, tolerance=tolerance)
+        exact = _in_float64(module, traced)
+        return gate(session, reference, sample, shapes, exact=exact, tolerance=tolerance)
     except EdgernnError:
         raise
     except Exception as error:  # whatever the user's own forward raises
@@ -266,6 +264,27 @@ def _gate(session: Session, module: nn.Module, traced: Signature, tolerance: flo
         ) from None
     finally:
         session.close()
+
+
+def _run(module: nn.Module, traced: Signature, tensors: list[Tensor]) -> Arrays:
+    with torch.no_grad():
+        outputs = flatten_outputs(module(*tensors))[1]
+    return {name: output.numpy() for name, output in zip(traced.output_names, outputs, strict=True)}
+
+
+def _in_float64(module: nn.Module, traced: Signature) -> Reference | None:
+    """Return a function that runs the module in float64, or None if it insists on float32."""
+    double = copy.deepcopy(module).double()
+
+    def exact(inputs: Arrays) -> Arrays:
+        tensors = [torch.from_numpy(inputs[name]) for name in traced.input_names]
+        return _run(double, traced, [t.double() if t.is_floating_point() else t for t in tensors])
+
+    try:
+        exact({n: a.numpy() for n, a in zip(traced.input_names, traced.args, strict=True)})
+    except Exception:  # the user's own forward may raise anything
+        return None
+    return exact
 
 
 def _sample_like(rng: np.random.Generator, example: Array) -> Array:

@@ -137,8 +137,24 @@ def test_the_tolerance_decides(sound: Path) -> None:
         return {"y": session.run(inputs)["y"] + np.float32(1e-3)}
 
     assert check(session, shifted, tolerance=2e-3).max_error == pytest.approx(1e-3, rel=0.01)
-    with pytest.raises(AccuracyGateError, match=r"off by 0.001 .*tolerance 5e-04"):
+    with pytest.raises(AccuracyGateError, match=r"off by 0.001 .*tolerance 5.0e-04"):
         check(session, shifted, tolerance=5e-4)
+
+
+def test_rounding_of_the_source_widens_the_tolerance_up_to_a_limit(sound: Path) -> None:
+    session = load(sound, "cpu")
+
+    def shifted(by: float) -> Callable[[Arrays], Arrays]:
+        return lambda inputs: {"y": session.run(inputs)["y"].astype(np.float64) + by}
+
+    # The source is off from ONNX Runtime by 5e-5, and in float32 off from itself by as much.
+    result = check(session, shifted(5e-5), exact=shifted(0.0))
+    assert result.max_error == pytest.approx(5e-5, rel=0.01)
+    assert result.rounding == pytest.approx(5e-5, rel=0.01)
+    with pytest.raises(AccuracyGateError, match="off by 5e-05"):
+        check(session, shifted(5e-5), exact=shifted(4.9e-5))
+    with pytest.raises(AccuracyGateError, match=r"tolerance 1\.0e-02"):
+        check(session, shifted(0.02), exact=shifted(0.0))
 
 
 @pytest.mark.parametrize(("length", "batch"), [(1, 1), (5, 3), (100, 2), (None, None)])
