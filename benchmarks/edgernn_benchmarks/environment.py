@@ -41,7 +41,7 @@ def capture(targets: Sequence[str] = ()) -> dict[str, Any]:
         "cores_usable": _usable_cores(),
         "cpu_governor": _first_line(_SYS / "cpu0/cpufreq/scaling_governor"),
         "memory_bytes": _memory_bytes(),
-        "os": f"{platform.system()} {platform.release()}",
+        "os": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": _versions(),
         "edgernn_revision": git_revision(),
