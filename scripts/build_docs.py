@@ -21,7 +21,13 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def cli_page() -> str:
     """Render the help of every verb."""
-    context = click.Context(group, info_name="edgernn", max_content_width=88, terminal_width=88)
+    context = click.Context(
+        group,
+        info_name="edgernn",
+        max_content_width=88,
+        terminal_width=88,
+        help_option_names=["-h", "--help"],
+    )
     parts = [
         "# Command line\n\nMade by `scripts/build_docs.py` from the code. Progress goes to stderr; "
         "with `--json` a verb prints its result as JSON on stdout.\n",

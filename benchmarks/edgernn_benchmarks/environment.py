@@ -41,7 +41,7 @@ def capture(targets: Sequence[str] = ()) -> dict[str, Any]:
         "cores_usable": _usable_cores(),
         "cpu_governor": _first_line(_SYS / "cpu0/cpufreq/scaling_governor"),
         "memory_bytes": _memory_bytes(),
-        "os": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "os": operating_system(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": _versions(),
         "edgernn_revision": git_revision(),
@@ -74,6 +74,17 @@ def cpu_model() -> str | None:
             if key.strip() == wanted and value.strip():
                 return value.strip()
     return platform.processor() or None
+
+
+def operating_system() -> str:
+    """Return system and kernel release, such as ``Linux 6.1.0``, and whether it is real-time.
+
+    What follows a dash in the release is left out, because it can name who built the kernel; a
+    kernel with PREEMPT_RT says so, because its latencies are others.
+    """
+    name = f"{platform.system()} {platform.release().partition('-')[0]}"
+    version = platform.version().replace("PREEMPT RT", "PREEMPT_RT")  # as Linux 4 spells it
+    return name + (" PREEMPT_RT" if "PREEMPT_RT" in version else "")
 
 
 def git_revision() -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import edgernn_runtimes
-from edgernn.errors import Interrupted, UsageError
+from edgernn.errors import Interrupted, ModelError, UsageError
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.tasks import TASKS, get_task
 from edgernn_benchmarks import environment
@@ -61,7 +61,7 @@ def benchmark(
 ) -> Report:
     """Measure every model on every target in every scenario.
 
-    A target that fails or is not on this machine becomes a row that says why.
+    A target that is not on this machine, or cannot run a model, becomes a row that says why.
 
     Args:
         paths: ONNX files.
@@ -90,7 +90,7 @@ def benchmark(
 
     Raises:
         UsageError: A scenario, target, limit or the reference is wrong.
-        ModelError: A file does not exist.
+        ModelError: A file does not exist, cannot be read, or is no ONNX model.
         Interrupted: The user stopped it; ``save`` has been given what was finished.
 
     Example:
@@ -111,6 +111,9 @@ def benchmark(
     parsed = [parse(s, batch=batch) if isinstance(s, str) else s for s in scenarios]
     name, direction = _metric(models, metric, higher_is_better)
     right = reference_of(models) if reference is None else describe([reference])[0]
+    for model in (*models, right):
+        if model.error is not None:
+            raise ModelError(model.error)
     run = _Run(
         candidates=[
             _Candidate(model, target) for model in models for target in dict.fromkeys(targets)
@@ -349,6 +352,8 @@ def job_for(
 def _judge(candidate: _Candidate, inputs: Arrays, expected: Arrays) -> None:
     assert candidate.session is not None
     candidate.numeric = numeric_error(candidate.session, inputs, expected)
+    if candidate.numeric.note is not None:
+        candidate.notes.append(candidate.numeric.note)
 
 
 def _evaluate(candidate: _Candidate, accuracy: Accuracy | None) -> None:

@@ -11,6 +11,8 @@ from edgernn.errors import EdgernnError, ModelError
 from edgernn.files import sha256_of
 from edgernn.metadata import Metadata
 
+_BROKEN = "{file}: not a readable ONNX file ({reason}); export it again, or name another file"
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -37,16 +39,14 @@ def describe(paths: Sequence[str | os.PathLike[str]]) -> list[ModelFile]:
     """Read what the report says about each model file.
 
     Raises:
-        ModelError: A file does not exist; a broken one is described with its ``error``.
+        ModelError: A file does not exist or cannot be read; one that is no ONNX model is
+            described with its ``error``.
     """
     files = [Path(path) for path in paths]
     for file in files:
         if not file.is_file():
             raise ModelError(f"{file}: no such file; name an ONNX file")
-    return [
-        ModelFile(file, label, sha256_of(file), *_read(file))
-        for file, label in zip(files, labels(files), strict=True)
-    ]
+    return [_describe_one(file, label) for file, label in zip(files, labels(files), strict=True)]
 
 
 def labels(files: Sequence[Path]) -> list[str]:
@@ -75,6 +75,14 @@ def reference_of(models: Sequence[ModelFile]) -> ModelFile:
     return models[0]
 
 
+def _describe_one(file: Path, label: str) -> ModelFile:
+    try:
+        return ModelFile(file, label, sha256_of(file), *_read(file))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ModelError(f"{file}: cannot be read: {reason}; name a readable ONNX file") from None
+
+
 def _read(file: Path) -> tuple[int, Metadata, str | None]:
     import onnx
 
@@ -87,7 +95,9 @@ def _read(file: Path) -> tuple[int, Metadata, str | None]:
         return size, Metadata(), str(error)
     except Exception as error:  # protobuf's error types vary with its implementation
         reason = (str(error).splitlines() or [""])[0]
-        return size, Metadata(), f"{file.name}: not a readable ONNX file ({reason[:200]})"
+        return size, Metadata(), _BROKEN.format(file=file, reason=reason[:200])
+    if not model.graph.node:  # an empty file is a valid, empty message
+        return size, Metadata(), _BROKEN.format(file=file, reason="it holds no graph")
     names = {
         entry.value
         for tensor in model.graph.initializer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgernn.errors import InputError
+from edgernn.comparison import compare_outputs
 from edgernn.sessions import Arrays, Session
 
 STEPS = 200
@@ -18,13 +18,15 @@ class NumericError:
     """Hold how far a model's outputs are from the reference's on the same inputs.
 
     Attributes:
-        max_abs_error: Largest absolute difference over all outputs.
+        max_abs_error: Largest absolute difference over all outputs; None if it is not finite.
         by_step: Largest absolute difference at each time step, over the outputs that have a time
-            axis; empty if none has.
+            axis; empty if none has, or if one is not finite.
+        note: What a reader must know, or None.
     """
 
-    max_abs_error: float
+    max_abs_error: float | None
     by_step: tuple[float, ...]
+    note: str | None = None
 
 
 def numeric_error(session: Session, inputs: Arrays, expected: Arrays) -> NumericError:
@@ -38,22 +40,19 @@ def numeric_error(session: Session, inputs: Arrays, expected: Arrays) -> Numeric
     Raises:
         InputError: The models do not have the same outputs.
     """
-    outputs = session.run(inputs)
-    shapes = {name: value.shape for name, value in outputs.items()}
-    wanted = {name: value.shape for name, value in expected.items()}
-    if shapes != wanted:
-        raise InputError(
-            f"outputs {shapes} cannot be compared with the reference's {wanted}; "
-            f"name another reference model"
-        )
     contract = session.metadata.contract
-    largest, by_step = 0.0, np.zeros(0)
-    for name, value in outputs.items():
-        error = np.abs(value.astype(np.float64) - expected[name].astype(np.float64))
-        largest = max(largest, float(error.max()))
-        axis = contract.stream.outputs[name].time if contract is not None else None
-        if axis is not None:
-            others = tuple(index for index in range(error.ndim) if index != axis)
-            series = error.max(axis=others)
+    axes = contract.stream.outputs if contract is not None else None
+    found = compare_outputs(expected, session.run(inputs), axes)
+    if not np.isfinite(found.max_abs_error):
+        return NumericError(
+            None,
+            (),
+            "no numeric error: this model or the reference returns NaN or infinity; "
+            "check its weights and the inputs",
+        )
+    by_step = np.zeros(0)
+    for item in found.outputs.values():
+        series = np.array(item.error_by_step)
+        if len(series):
             by_step = np.maximum(by_step, series) if len(by_step) == len(series) else series
-    return NumericError(largest, tuple(float(value) for value in by_step))
+    return NumericError(found.max_abs_error, tuple(float(value) for value in by_step))

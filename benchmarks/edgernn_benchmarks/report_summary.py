@@ -134,7 +134,8 @@ def findings_cautions(report: Report) -> list[Finding]:
                 "Give real inputs to judge your use.",
             )
         )
-    unstable = [row for row in report.measured if any(n.startswith("drifted") for n in row.notes)]
+    findings += _notes(report)
+    unstable = [row for row in report.measured if any(map(_is_drift, row.notes))]
     if unstable:
         findings.append(
             Finding(
@@ -145,6 +146,20 @@ def findings_cautions(report: Report) -> list[Finding]:
             )
         )
     return findings
+
+
+def _notes(report: Report) -> list[Finding]:
+    """Say each distinct note once, with the models and targets that it is about."""
+    about: dict[str, dict[str, None]] = {}
+    for row in report.rows:
+        for note in row.notes:
+            if not _is_drift(note):
+                about.setdefault(" ".join(note.split()).rstrip("."), {})[row.label] = None
+    return [Finding(", ".join(labels), _sentence(note) + ".") for note, labels in about.items()]
+
+
+def _is_drift(note: str) -> bool:
+    return note.startswith("drifted")
 
 
 def _count(count: int, noun: str) -> str:

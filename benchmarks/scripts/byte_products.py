@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime
 from onnx import helper, numpy_helper
 
+from edgernn.files import check_writable, write_text
 from edgernn_benchmarks.environment import capture
 
 K, N = 128, 384
@@ -53,6 +54,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--calls", type=int, default=200, help="in each round")
     arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     cases = []
@@ -81,7 +84,7 @@ def main() -> None:
         )
     if arguments.json:
         value = {"rows": rows, "environment": capture()}
-        arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+        write_text(arguments.json, json.dumps(value, indent=1) + "\n")
 
 
 if __name__ == "__main__":

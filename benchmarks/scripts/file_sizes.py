@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 import edgernn
+from edgernn.files import check_writable, write_text
 from edgernn.training import ModelConfig, build_model
 
 INPUT, OUTPUT = 40, 10
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 256])
     arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +49,7 @@ def main() -> None:
                 sizes = f"{result.source_bytes:>8} {result.bytes:>8}"
                 print(f"{cell:<5}{hidden:>4}  {sizes}  {ratio:.3f}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+        write_text(arguments.json, json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edgernn.files import check_writable, write_text
 from edgernn_benchmarks.environment import capture
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -35,7 +36,7 @@ def measure(arguments: argparse.Namespace, fold: str) -> dict[str, Any]:
     from edgernn.tasks.base import DataSource
     from edgernn.training import ModelConfig, TrainOptions
 
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)  # folds run side by side
     task = get_task("keywords")
     source = DataSource(folder=arguments.data, holdout=None if fold == OFFICIAL else fold)
     config = ModelConfig(
@@ -72,11 +73,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--epochs", type=int, help="default: the recipe's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="of each training")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="folds at a time")
     parser.add_argument("--work", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
     folds = [OFFICIAL, *SPEAKERS]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         rows = list(pool.map(partial(measure, arguments), folds))
@@ -90,7 +92,7 @@ def main() -> None:
                  if key in ("cell", "hidden", "layers", "epochs", "seed")}  # fmt: skip
         value = {"arguments": asked, "folds": rows, "leave_one_speaker_out": means,
                  "environment": capture()}  # fmt: skip
-        arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+        write_text(arguments.json, json.dumps(value, indent=1) + "\n")
 
 
 if __name__ == "__main__":

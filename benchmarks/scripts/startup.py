@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from edgernn.files import check_writable, write_text
 from edgernn_benchmarks.environment import capture
 
 COMMANDS = {
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--runs", type=int, default=21)
     arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
     samples: dict[str, list[int]] = {name: [] for name in COMMANDS}
     for _ in range(arguments.runs):
         for name, command in COMMANDS.items():
@@ -38,7 +41,7 @@ def main() -> None:
               f"largest {max(values) / 1e6:6.1f} ms")  # fmt: skip
     if arguments.json:
         value = {"samples_ns": samples, "environment": capture()}
-        arguments.json.write_text(json.dumps(value, indent=1) + "\n")
+        write_text(arguments.json, json.dumps(value, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class _DeviceBuffer:
 class _Moderate:
     """Test quickly whether all values are finite and far from overflow.
 
-    One dot product costs a third of ``np.isfinite(flat).all()`` for one step's features. Its
+    One dot product is quicker than ``np.isfinite(flat).all()`` for one step's features. Its
     factors are so small that no finite values make it overflow, and unequal, so that huge values
     of both signs hardly cancel.
     """

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import getpass
 import json
+import platform
 import socket
 from pathlib import Path
 
 import pytest
 
-from edgernn_benchmarks.environment import capture, conditions, git_revision
+from edgernn_benchmarks.environment import capture, conditions, git_revision, operating_system
 
 
 def test_capture_is_json_and_names_the_machine_only() -> None:
@@ -21,6 +22,23 @@ def test_capture_is_json_and_names_the_machine_only() -> None:
     if len(getpass.getuser()) > 3 and getpass.getuser() != "root":
         secrets.add(getpass.getuser())
     assert not [secret for secret in secrets if len(secret) > 3 and secret in text]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("#1 SMP PREEMPT_DYNAMIC Debian", "Linux 6.1.0"),
+        ("#1 SMP PREEMPT_RT Debian", "Linux 6.1.0 PREEMPT_RT"),
+        ("#1 SMP PREEMPT RT Tue", "Linux 6.1.0 PREEMPT_RT"),
+    ],
+)
+def test_a_real_time_kernel_says_so(
+    version: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "release", lambda: "6.1.0-rt7-of-a-person")
+    monkeypatch.setattr(platform, "version", lambda: version)
+    assert operating_system() == expected
 
 
 def test_a_revision_is_a_hash_or_nothing() -> None:

@@ -10,6 +10,8 @@ from edgernn.errors import ModelError
 from edgernn.files import sha256_of
 from edgernn_benchmarks.models import describe, labels, reference_of
 
+UNREADABLE = Path("/proc/self/mem")
+
 
 def test_describe(models: ModelPair) -> None:
     plain, small = describe([models.plain, models.small])
@@ -39,6 +41,17 @@ def test_a_missing_file_is_an_error_and_a_broken_one_is_described(tmp_path: Path
     found = describe([broken])[0]
     assert found.size_bytes == 50
     assert "not a readable ONNX file" in (found.error or "")
+
+
+def test_an_empty_file_holds_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "empty.onnx").touch()
+    assert "holds no graph" in (describe([tmp_path / "empty.onnx"])[0].error or "")
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="only Linux has such a file, root or not")
+def test_an_unreadable_file_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match=r"/proc/self/mem: cannot be read: .*; name a readable"):
+        describe([UNREADABLE])
 
 
 def test_external_data_counts(models: ModelPair, tmp_path: Path) -> None:

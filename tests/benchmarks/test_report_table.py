@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,20 @@ def test_print_report_says_why_rows_are_empty(
     out = capsys.readouterr().out
     assert all(row.error is None or "cuda: Not measured" in out for row in report.rows)
     assert "Random inputs" in out
+
+
+def test_every_distinct_note_is_printed_once(
+    report: Report, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes = ("no accuracy: no such folder.", "drifted: the last third took 2.00×")
+    noted = replace(report, rows=tuple(replace(row, notes=notes) for row in report.rows[:6]))
+    print_report(noted)
+    out = capsys.readouterr().out
+    assert out.count("No accuracy: no such folder.\n") == 1
+    assert "kw.int8.onnx on cpu" in out
+    assert "the last third" not in out  # said for all rows together
+    assert "Unquiet machine" in out
+    assert noted.to_markdown().count("No accuracy: no such folder.") == 1
 
 
 def test_no_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,25 @@ def test_rounding_of_the_source_widens_the_tolerance_up_to_a_limit(sound: Path) 
         check(session, shifted(5e-5), exact=shifted(4.9e-5))
     with pytest.raises(AccuracyGateError, match=r"tolerance 1\.0e-02"):
         check(session, shifted(0.02), exact=shifted(0.0))
+
+
+def test_a_tolerance_of_the_caller_is_not_widened(sound: Path) -> None:
+    session = load(sound, "cpu")
+
+    def shifted(inputs: Arrays) -> Arrays:
+        return {"y": session.run(inputs)["y"].astype(np.float64) + 5e-5}
+
+    with pytest.raises(AccuracyGateError, match=r"tolerance 1\.0e-05"):
+        check(session, shifted, exact=session.run, tolerance=1e-5)
+
+
+def test_no_case_is_no_proof(sound: Path) -> None:
+    session = load(sound, "cpu")
+    whole = replace(session.metadata.contract.stream, causal=False)
+    contract = replace(session.metadata.contract, stream=whole)
+    session.metadata = replace(session.metadata, contract=contract)
+    with pytest.raises(AccuracyGateError, match="no case"):
+        gate(session, session.run, sample, Shapes([], [1]))
 
 
 @pytest.mark.parametrize(("length", "batch"), [(1, 1), (5, 3), (100, 2), (None, None)])

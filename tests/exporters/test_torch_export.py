@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.modules import Convolved, Pooled, Tagger
+from helpers.modules import Convolved, Deciding, Pooled, Tagger
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -155,6 +155,13 @@ def test_metadata_and_output_names_go_into_the_file(tmp_path: Path) -> None:
     assert session.outputs[0].name == "logits"
     assert (session.metadata.task, session.metadata.parent) == ("keywords", "ab")
     assert session.metadata.gate is None
+
+
+def test_outputs_may_be_integers_and_truth_values(tmp_path: Path) -> None:
+    exported = export(Deciding(), X, tmp_path / "a.onnx", load=open_cpu)
+    assert exported.gate is not None
+    outputs = {spec.name: spec.dtype for spec in open_cpu(exported.path).outputs}
+    assert outputs == {"logits": "float32", "best": "int64", "sure": "bool"}
 
 
 @pytest.mark.slow

@@ -87,3 +87,15 @@ class Conditioned(nn.Module):
 
     def forward(self, x: Tensor, speaker: Tensor) -> Tensor:
         return torch.tanh(self.rnn(x)[0] + self.speaker(speaker)[:, None])
+
+
+class Deciding(nn.Module):
+    """Return logits, the largest of them, and whether it is sure: float, integer and truth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 7, batch_first=True)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y, _ = self.rnn(x)
+        return {"logits": y, "best": y.argmax(-1), "sure": y.amax(-1) > 0.2}

@@ -16,6 +16,8 @@ from helpers.cli import Cli, Result, runner
 from helpers.models import write_model
 from safetensors.torch import save_file
 
+from edgernn.tasks import get_task
+
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
@@ -190,6 +192,31 @@ def test_module_that_cannot_be_exported(module: str, tmp_path: Path, cli: Cli) -
         cli("export", f"{module}:Tagger", "--example", "1,9,5", *out), 3, "2, 9, 5", "got 5"
     )
     assert list(tmp_path.glob("*.onnx")) == []
+
+
+def test_own_module_with_faults(module: str, tmp_path: Path, cli: Cli) -> None:
+    out = ("--example", "1,9,6", "-o", "m.onnx")
+    (tmp_path / f"{module}_syntax.py").write_text("def build(:\n")
+    assert_refused(cli("export", f"{module}_syntax:build", *out), 3, "SyntaxError")
+    (tmp_path / f"{module}_fails.py").write_text("def build():\n    return 1 / 0\n")
+    assert_refused(cli("export", f"{module}_fails:build", *out), 3, "ZeroDivisionError")
+    (tmp_path / f"{module}_needs.py").write_text("from torch import nothing_there\n")
+    assert_refused(cli("export", f"{module}_needs:build", *out), 3, "ImportError")
+    for source in (f"{module}:", ":build", ".relative:build"):
+        assert_refused(cli("export", source, *out), 2, "MODULE:FUNCTION")
+    refused = cli("export", f"{module}:Tagger", *out, "--tolerance", "inf")
+    assert_refused(refused, 2, "--tolerance")
+
+
+def test_demo_into_a_file(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "taken").write_text("in the way")
+    assert_refused(cli("demo", "-o", tmp_path / "taken"), 3, "cannot make folder")
+
+
+def test_accuracy_of_a_model_with_other_features_is_refused(tmp_path: Path, cli: Cli) -> None:
+    other = {**get_task("keywords").preprocessing(), "bands": 39}
+    path = write_model(tmp_path / "a.onnx", task="keywords", preprocessing=other, input_size=40)
+    assert_refused(cli("evaluate", path), 3, "preprocessing", "export it again")
 
 
 @pytest.mark.slow

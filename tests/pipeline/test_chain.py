@@ -127,6 +127,9 @@ def test_bench_and_report(exported: Path, quantized: Path, tmp_path: Path, cli: 
     if missing:  # no GPU here
         assert len(missing) == 4
         assert all("edgernn[cuda]" in row["error"] for row in missing)
+        alone = cli("bench", exported, "--target", "cuda", "--scenario", "step", "--no-accuracy")
+        assert alone.code == 4
+        assert "nothing was measured" in alone.err
     again = tmp_path / "again.html"
     assert cli("report", result, "-o", again).code == 0
     assert again.read_text() == page.read_text()
@@ -150,9 +153,12 @@ def test_two_processes_train_under_accelerate_launch(tmp_path: Path) -> None:
     accelerate = Path(sys.executable).with_name("accelerate")
     done = subprocess.run(
         [accelerate, "launch", "--num_processes", "2", "--cpu", "-m", "edgernn", "train",
-         "keywords", "--hidden", "8", "--epochs", "1", "-o", run, "--json"],
+         "keywords", "--hidden", "8", "--epochs", "1", "--patience", "3", "-o", run, "--json"],
         capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["epochs"] == 1  # printed once, by the main process
     assert (run / "model.safetensors").exists()
+    written = json.loads((run / "run.json").read_text())
+    assert written["processes"] == 2
+    assert written["recipe"]["patience"] == 3

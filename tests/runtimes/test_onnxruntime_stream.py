@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from helpers.graphs import normal
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 from edgernn.errors import InputError
 from edgernn.sessions import Stream
@@ -53,6 +56,39 @@ def test_results_are_copies(model: Write) -> None:
     np.testing.assert_array_equal(state["h_l0"], saved)
     state["h_l0"][:] = 9
     assert np.abs(stream.state["h_l0"]).max() < 1
+
+
+def write_sparse(source: Path, path: Path) -> Path:
+    """Rewrite a model so that it answers only for the time steps that have a value above 9."""
+    model = onnx.load(source)
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ["dense" if name == "y" else name for name in node.output]
+    graph.initializer.extend([
+        helper.make_tensor("outer", onnx.TensorProto.INT64, [2], [0, 2]),
+        helper.make_tensor("nine", onnx.TensorProto.FLOAT, [], [9.0]),
+    ])  # fmt: skip
+    graph.node.extend([
+        helper.make_node("ReduceMax", ["x", "outer"], ["top"], keepdims=0),
+        helper.make_node("Greater", ["top", "nine"], ["keep"]),
+        helper.make_node("Compress", ["dense", "keep"], ["y"], axis=1),
+    ])  # fmt: skip
+    (y,) = (output for output in graph.output if output.name == "y")
+    y.type.tensor_type.shape.dim[1].dim_param = "kept"
+    onnx.save(model, path)
+    return path
+
+
+def test_outputs_of_unknown_size_are_copies_and_may_change_size(
+    model: Write, tmp_path: Path
+) -> None:
+    session = load(write_sparse(model(cell="lstm"), tmp_path / "a.onnx"), "cpu", threads=1)
+    x, stream = normal(1, 1, 12, 8), session.stream()
+    x[:, [0, 1, 3, 4, 5, 7, 11], 0] = 10
+    pieces = [stream.step(x[:, t : t + 2]) for t in range(0, 12, 2)]
+    assert [piece.shape[1] for piece in pieces] == [2, 1, 2, 1, 0, 1]
+    whole = session.run({"x": x})["y"]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, atol=ATOL)
 
 
 def test_streams_are_independent(model: Write) -> None:

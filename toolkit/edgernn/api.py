@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgernn.comparison import Comparison, compare_outputs
-from edgernn.errors import TargetUnavailable, UsageError
+from edgernn.errors import ModelError, TargetUnavailable, UsageError
 from edgernn.sessions import Array, Session
 from edgernn.tasks.base import DataSource
 
@@ -35,7 +35,7 @@ def train(task: str, config: ModelConfig, options: TrainOptions, **reporting: An
     """
     from edgernn.tasks import get_task
 
-    with _Needs("train"):
+    with needs("train"):
         from edgernn.training import train as run_training
     return run_training(get_task(task), config, options, **reporting)
 
@@ -55,7 +55,7 @@ def export(
     Example:
         >>> edgernn.export(model, (torch.zeros(1, 100, 40),), "model.onnx")
     """
-    with _Needs("export"):
+    with needs("export"):
         from edgernn_exporters.torch_export import export as run_export
     return run_export(module, args, path, load=_one_thread() if gate else None, **options)
 
@@ -66,7 +66,7 @@ def export_run(folder: PathLike, path: PathLike, *, gate: bool = True, **options
     Example:
         >>> edgernn.api.export_run("runs/kw", "kw.onnx")
     """
-    with _Needs("export"):
+    with needs("export"):
         import torch
 
         from edgernn.training import load_run
@@ -161,6 +161,7 @@ def evaluate(
 
     Raises:
         UsageError: The task or split is unknown, or the file names no task.
+        ModelError: The model was made with other preprocessing than the task has now.
 
     Example:
         >>> edgernn.evaluate("kw.int8.onnx", "keywords")
@@ -172,6 +173,12 @@ def evaluate(
     name = task or session.metadata.task
     if name is None:
         raise UsageError(f"{path} names no task; say which one with --task")
+    here, made = get_task(name).preprocessing(), session.metadata.preprocessing
+    if made is not None and dict(made) != here:
+        raise ModelError(
+            f"{path} was made with other preprocessing than task {name} has now, so its accuracy "
+            f"would be wrong; train and export it again, or use the version that made it"
+        )
     splits = get_task(name).splits(source or DataSource())
     if split not in splits:
         raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")
@@ -179,16 +186,19 @@ def evaluate(
 
 
 def benchmark(
-    paths: Sequence[PathLike], targets: Sequence[str] = ("cpu",), **options: Any
+    paths: Sequence[PathLike],
+    targets: Sequence[str] = ("cpu",),
+    scenarios: Sequence[str] = ("step",),
+    **options: Any,
 ) -> Report:
     """Measure models on targets (see `edgernn_benchmarks.benchmark`).
 
     Example:
-        >>> edgernn.benchmark(["kw.onnx"], ["cpu"], scenarios=["step"]).save_html("report.html")
+        >>> edgernn.benchmark(["kw.onnx"], ["cpu"], ["step"]).save_html("report.html")
     """
     from edgernn_benchmarks import benchmark as run_benchmark
 
-    return run_benchmark(paths, targets, **options)
+    return run_benchmark(paths, targets, scenarios, **options)
 
 
 def _opened(model: PathLike | Session, target: str, **options: Any) -> Session:
@@ -203,7 +213,7 @@ def _one_thread() -> Any:
     return partial(run_load, target="cpu", threads=1)
 
 
-class _Needs:
+class needs:  # noqa: N801 - used like a function
     """Turn a missing package of an extra into an error that says how to install it."""
 
     def __init__(self, extra: str) -> None:

@@ -44,12 +44,26 @@ class Comparison:
         errors = [item.max_abs_error for item in self.outputs.values()]
         return float(np.max(errors))  # unlike Python's max, it does not lose a NaN
 
+    def require_finite(self) -> None:
+        """Check that every difference is a number.
+
+        Raises:
+            AccuracyGateError: One is NaN or infinite; names the output.
+        """
+        for name, item in self.outputs.items():
+            if not np.isfinite(item.max_abs_error):
+                raise AccuracyGateError(
+                    f"output {name!r} is off by {item.max_abs_error:g}: one of the models returns "
+                    f"NaN or infinity; check its weights and the inputs"
+                )
+
     def require(self, tolerance: float) -> None:
         """Check the largest difference.
 
         Raises:
-            AccuracyGateError: An output is further off than ``tolerance``; names it.
+            AccuracyGateError: An output is further off than ``tolerance``, or not finite; names it.
         """
+        self.require_finite()
         for name, item in self.outputs.items():
             if not item.max_abs_error <= tolerance:
                 raise AccuracyGateError(
@@ -59,14 +73,14 @@ class Comparison:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; an infinite ratio becomes None."""
-        result: dict[str, Any] = {"max_abs_error": self.max_abs_error, "outputs": {}}
+        """Return plain values; NaN and infinity, which JSON does not have, become None."""
+        outputs = {}
         for name, item in self.outputs.items():
-            values = asdict(item)
-            values["sqnr_db"] = item.sqnr_db if np.isfinite(item.sqnr_db) else None
-            values["error_by_step"] = list(item.error_by_step)
-            result["outputs"][name] = values
-        return result
+            numbers = asdict(item)
+            by_step = [_finite(value) for value in numbers.pop("error_by_step")]
+            values = {key: _finite(value) for key, value in numbers.items()}
+            outputs[name] = {**values, "error_by_step": by_step}
+        return {"max_abs_error": _finite(self.max_abs_error), "outputs": outputs}
 
 
 def compare_outputs(
@@ -99,7 +113,19 @@ def compare_outputs(
     })  # fmt: skip
 
 
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
 _TINY = float(np.finfo(np.float64).tiny)
+
+
+def _decibels(signal: float, noise: float) -> float:
+    if noise == 0:
+        return np.inf
+    if noise == np.inf:
+        return -np.inf
+    return float(10 * np.log10(max(signal, _TINY) / noise + _TINY))
 
 
 def _difference(
@@ -115,7 +141,6 @@ def _difference(
     with np.errstate(invalid="ignore"):  # inf - inf, where the two are equal
         distance = np.where(exact == given, 0.0, np.abs(exact - given))
     noise, signal = float((distance**2).sum()), float((exact**2).sum())
-    ratio = np.inf if noise == 0 else 10 * np.log10(max(signal, _TINY) / noise + _TINY)
     time = axes[name].time if axes and name in axes else None
     by_step: tuple[float, ...] = ()
     if time is not None:
@@ -125,6 +150,6 @@ def _difference(
         max_abs_error=float(distance.max(initial=0.0)),
         mean_abs_error=float(distance.mean()),
         max_abs_reference=float(np.abs(exact).max(initial=0.0)),
-        sqnr_db=float(ratio),
+        sqnr_db=_decibels(signal, noise),
         error_by_step=by_step,
     )

@@ -29,12 +29,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         ...     temporary.write_bytes(b"...")
     """
     target = Path(os.path.realpath(path))  # a link stays a link, to the new content
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(_temporary_name(target))
     try:
-        if target.is_dir():
-            raise OutputError(f"{target} is a folder; name a file to write")
-        if target.exists() and not target.is_file():  # the rename would replace /dev/null itself
-            raise OutputError(f"{target} is a device or a pipe; name a file to write")
+        _require_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
     except OSError as error:
@@ -50,6 +47,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check that `replacing` could write ``path`` now, to find out before a long measurement.
+
+    Nothing is left behind; folders that are missing are not made yet.
+
+    Raises:
+        OutputError: As `replacing` raises it.
+
+    Example:
+        >>> check_writable("results/new/report.json")
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        _require_file(target)
+        folder = target.parent
+        while not folder.exists():
+            folder = folder.parent
+        probe = folder / _temporary_name(target)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(_explain(target, error)) from None
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -72,6 +93,17 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 _WRITE_FAULTS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
 }  # fmt: skip
+
+
+def _temporary_name(target: Path) -> str:
+    return f".{target.name}.{secrets.token_hex(4)}.tmp"
+
+
+def _require_file(target: Path) -> None:
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; name a file to write")
+    if target.exists() and not target.is_file():  # the rename would replace /dev/null itself
+        raise OutputError(f"{target} is a device or a pipe; name a file to write")
 
 
 def _explain(target: Path, error: OSError) -> str:

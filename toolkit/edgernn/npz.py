@@ -28,7 +28,7 @@ def read_npz(path: str | os.PathLike[str]) -> Arrays:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"{file}: cannot be read: {reason}") from None
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile):
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
         raise InputError(
             f"{file}: not an npz of plain arrays; write one with numpy.savez(path, x=array)"
         ) from None

@@ -106,6 +106,8 @@ class GraphEditor:
         self.graph.node.extend(kept)
         used = {name for node in kept for name in node.input} | self._outputs
         used |= {name for node in kept for name in _captured(node)}
+        # What no node read before may be an initial state that the contract names.
+        used |= set(self._initializers) - set(self._consumers)
         tensors = [t for t in self.graph.initializer if t.name in used] + self._added
         dropped = set(self._initializers) - used
         inputs = [value for value in self.graph.input if value.name not in dropped]

@@ -145,3 +145,15 @@ def test_a_model_that_does_not_run_leaves_the_old_file(tmp_path: Path) -> None:
         quantize(tmp_path / "a.onnx", tmp_path / "b.onnx", load=open_cpu)
     assert (tmp_path / "b.onnx").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_learned_initial_state_survives(tmp_path: Path) -> None:
+    model = onnx.load(write_model(tmp_path / "a.onnx"))
+    start = normal(3, 16)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(start, "start"))
+    pairs = next(prop for prop in model.metadata_props if prop.key == "edgernn.state")
+    pairs.value = pairs.value.replace('"zeros"', '"start"')
+    onnx.save(model, tmp_path / "a.onnx")
+    quantize(tmp_path / "a.onnx", tmp_path / "b.onnx", load=open_cpu)
+    (state,) = open_cpu(tmp_path / "b.onnx").stream(batch=2).state.values()
+    np.testing.assert_array_equal(state, np.broadcast_to(start, (1, 2, 16)))

@@ -52,6 +52,7 @@ def test_incomplete_json_is_refused(values: object) -> None:
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed 4294967296 is too large"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"patience": 0}, "patience is 0; .* at least 1"),
         ({"precision": "fp8"}, "precision 'fp8' .* fp32, bf16, fp16"),
     ],
 )

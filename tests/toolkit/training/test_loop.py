@@ -127,6 +127,14 @@ def test_stops_when_nothing_gets_better(tmp_path: Path, train_turns: Train) -> N
     assert again.history == run.history
 
 
+def test_patience_can_be_asked_for(tmp_path: Path, train_turns: Train) -> None:
+    changes = {"learning_rate": 1e-9, "epochs": 20, "patience": 20, "size": 50}
+    run = train_turns(tmp_path / "run", options={"patience": 2}, **changes)
+    assert run.recipe.patience == read_run(tmp_path / "run").recipe.patience == 2
+    values = [record.validation for record in run.history]
+    assert (run.stopped, run.epoch) == ("patience", values.index(max(values)) + 1 + 2)
+
+
 def test_lower_may_be_better(tmp_path: Path, train_turns: Train) -> None:
     metric = Metric("loss", higher_is_better=False)
     run = train_turns(tmp_path / "run", metric=metric)
@@ -188,7 +196,10 @@ def test_resume_without_a_run_starts_one(tmp_path: Path, train_turns: Train) -> 
         ({"config": ModelConfig("gru", 2, 9, 4)}, "hidden_size is 8 there, 9 here"),
         ({"learning_rate": 0.5}, "learning_rate is 0.02 there, 0.5 here"),
         ({"options": {"epochs": 9}}, "epochs is 6 there, 9 here"),
+        ({"options": {"patience": 9}}, "patience is 6 there, 9 here"),
         ({"size": 75}, "data sizes"),
+        ({"gain": 2.0}, "another run: data sha256 is [^;]*; resume"),  # the features alone differ
+        ({"validation_gain": 2.0}, "another run: data sha256 is [^;]*; resume"),
     ],
 )
 def test_resume_of_another_run_names_what_differs(
@@ -251,6 +262,28 @@ def test_unwritable_folder_is_noticed_before_the_data_are_read(
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         train_turns(tmp_path / "file" / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("there", ["", "new", "new/run"])
+def test_data_that_cannot_be_read_leave_nothing_behind(
+    tmp_path: Path, train_turns: Train, turns: Any, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise InputError("no such data")
+
+    monkeypatch.setattr(turns.Turns, "splits", refuse)
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="no such data"):
+        train_turns(tmp_path / "new" / "run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_empty_data_leave_nothing_behind(tmp_path: Path, train_turns: Train) -> None:
+    with pytest.raises(InputError, match="the train split is empty"):
+        train_turns(tmp_path / "run", size=0)
+    assert not (tmp_path / "run").exists()
 
 
 def test_full_disk_keeps_what_was_there(

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgernn.errors import CheckpointError
 from edgernn.tasks.base import Batch
 from edgernn.training import RunInfo, load_run
 from edgernn.training.processes import share_of
@@ -51,6 +52,9 @@ def test_two_processes_equal_one(tmp_path: Path, train_turns: Callable[..., RunI
     assert err.count("epoch 4/4") == 1  # only the main process reports
     model, two = load_run(tmp_path / "two")
     expected, _ = load_run(tmp_path / "one")
+    assert (one.processes, two.processes) == (1, 2)
+    with pytest.raises(CheckpointError, match="processes is 2 there, 1 here"):
+        train_turns(tmp_path / "two", **changes, options={"resume": True})
     assert two.stopped == one.stopped
     for mine, theirs in zip(two.history, one.history, strict=True):
         assert mine.train_loss == pytest.approx(theirs.train_loss, abs=1e-4)

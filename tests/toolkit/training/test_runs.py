@@ -27,12 +27,14 @@ def test_differences_are_named(finished: RunInfo) -> None:
         seed=7,
         model=replace(finished.model, cell="lstm"),
         recipe=replace(finished.recipe, epochs=9),
+        processes=2,
         data={**finished.data, "holdout": "jackson"},
     )
     assert differences(finished, other) == [
         "cell is 'gru' there, 'lstm' here",
         "epochs is 6 there, 9 here",
         "seed is 0 there, 7 here",
+        "processes is 1 there, 2 here",
         "data holdout is None there, 'jackson' here",
     ]
 

@@ -43,6 +43,7 @@ class TurnsSplit:
     poison: str = ""
     pause_s: float = 0.0
     repeats: int = 1
+    gain: float = 1.0
 
     def __len__(self) -> int:
         return self.size
@@ -54,7 +55,7 @@ class TurnsSplit:
             rows = min(batch_size, count - begin)
             lengths = rng.integers(8, 17, rows)
             targets = rng.integers(0, len(SPEEDS), rows)
-            x = draw(rng, targets, lengths)
+            x = draw(rng, targets, lengths) * np.float32(self.gain)
             if self.poison == "input":
                 x[0, 0, 0] = np.nan
             if self.poison == "size":
@@ -70,7 +71,8 @@ class TurnsSplit:
             rows = min(batch_size, self.size - begin)
             lengths = np.full(rows, rng.integers(8, 17))
             targets = rng.integers(0, len(SPEEDS), rows)
-            yield Batch(draw(rng, targets, lengths), lengths, targets)
+            x = draw(rng, targets, lengths) * np.float32(self.gain)
+            yield Batch(x, lengths, targets)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Turns:
     poison: str = ""
     pause_s: float = 0.0
     repeats: int = 1
+    gain: float = 1.0
+    validation_gain: float = 1.0
     name: str = "turns"
     summary: str = "How a point circles"
     metric: Metric = field(default_factory=lambda: Metric("accuracy", higher_is_better=True))
@@ -89,8 +93,9 @@ class Turns:
     frame_rate_hz: float | None = None
 
     def splits(self, source: DataSource) -> Mapping[str, Split]:
-        train = TurnsSplit(self.size, 1, self.poison, self.pause_s, self.repeats)
-        return {"train": train, "validation": TurnsSplit(100, 2), "test": TurnsSplit(100, 3)}
+        train = TurnsSplit(self.size, 1, self.poison, self.pause_s, self.repeats, self.gain)
+        validation = TurnsSplit(100, 2, gain=self.validation_gain)
+        return {"train": train, "validation": validation, "test": TurnsSplit(100, 3)}
 
     def preprocessing(self) -> dict[str, Any]:
         return {"kind": "none", "columns": ("x", "y")}
@@ -119,7 +124,7 @@ class Turns:
 
 def make_task(**changes: Any) -> Turns:
     """Return the task with some recipe values or own attributes changed."""
-    names = ("size", "poison", "pause_s", "repeats", "loss", "metric")
+    names = ("size", "poison", "pause_s", "repeats", "loss", "metric", "gain", "validation_gain")
     own = {name: changes.pop(name) for name in names if name in changes}
     return Turns(recipe=replace(RECIPE, **changes), **own)
 

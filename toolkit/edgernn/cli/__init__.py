@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from importlib import import_module
 
 import click
@@ -53,21 +55,28 @@ def edgernn() -> None:
     """
 
 
+def _is_helper_process() -> bool:
+    """Tell whether this is one of several training processes, and not the first."""
+    return "train" in sys.argv[1:2] and os.environ.get("RANK", "0") != "0"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files are cleaned up
     try:
         result = edgernn.main(arguments, prog_name="edgernn", standalone_mode=False)
         sys.stdout.flush()
         code = result if isinstance(result, int) else 0
     except EdgernnError as error:
-        if os.environ.get("RANK", "0") == "0":  # the other processes of a training say the same
+        if not _is_helper_process():  # those say the same as the main process
             click.echo(f"error: {error}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        click.echo("interrupted: nothing was left half-written; run the command again", err=True)
         code = 7
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edgernn.cli.options import FILE, data_options, data_source
-from edgernn.errors import UsageError
+from edgernn.errors import TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
     from edgernn.sessions import Arrays
+    from edgernn.tasks.base import DataSource
     from edgernn_benchmarks import Report
 
 
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the engine."
 )
-@click.option("--duration", type=float, metavar="S", help="Seconds of timed calls of each row.")
+@click.option(
+    "--duration",
+    type=float,
+    metavar="S",
+    help="Seconds of timed calls of each row; it ends at 20,000 calls.",
+)
 @click.option("--iterations", type=click.IntRange(min=1), help="Timed calls of each row.")
 @click.option("--warmup", type=click.IntRange(min=0), default=10, show_default=True)
 @click.option("--inputs", type=FILE, help="npz or the task's file; default: random values.")
@@ -63,11 +69,17 @@ def command(
     not on this machine becomes a row that says why.
     """
     from edgernn import api
+    from edgernn.files import check_writable, write_text
     from edgernn_benchmarks.report_table import print_report, show_progress
 
     if duration is not None and duration <= 0:
         raise UsageError(f"--duration {duration} must be above 0 seconds")
+    for path in (json_path, html_path, markdown_path):
+        if path is not None:
+            check_writable(path)  # now, not after minutes of measuring
     source = data_source(data, download, holdout)
+    if not no_accuracy and (data or download or holdout):
+        _check_data(models, source)
 
     def accuracy(path: str, target: str) -> dict[str, float] | None:
         if no_accuracy or api.inspect(path).metadata.task is None:
@@ -80,33 +92,54 @@ def command(
         if html_path is not None:
             report.save_html(html_path)
         if markdown_path is not None:
-            from edgernn.files import write_text
-
             write_text(markdown_path, report.to_markdown())
 
-    with show_progress() as progress:
-        report = api.benchmark(
-            models,
-            targets,
-            scenarios=scenarios,
-            duration_s=duration,
-            iterations=iterations,
-            warmup=warmup,
-            threads=threads,
-            seed=seed,
-            inputs=None if inputs is None else _inputs(models[0], inputs),
-            accuracy=accuracy,
-            progress=progress,
-            save=save,
-        )
-    print_report(report)
+    finished: list[Report] = []
+    try:
+        with show_progress() as progress:
+            api.benchmark(
+                models,
+                targets,
+                scenarios,
+                duration_s=duration,
+                iterations=iterations,
+                warmup=warmup,
+                threads=threads,
+                seed=seed,
+                inputs=None if inputs is None else _inputs(models[0], inputs),
+                accuracy=accuracy,
+                progress=progress,
+                save=finished.append,
+            )
+    finally:  # after an interrupt too, with what was finished
+        for report in finished:
+            print_report(report)  # before saving, which can fail
+            save(report)
     for path in (json_path, html_path, markdown_path):
         if path is not None:
             click.echo(f"written to {path}")
+    if not any(report.measured for report in finished):
+        raise TargetUnavailable(f"nothing was measured: no target of {', '.join(targets)} ran")
+
+
+def _check_data(models: tuple[Path, ...], source: DataSource) -> None:
+    """Load the data that accuracy is measured on once, so that what is wrong shows at once."""
+    from edgernn.tasks import TASKS, get_task
+    from edgernn_benchmarks.models import describe
+
+    told = {model.metadata.task for model in describe(models)}
+    names = [name for name in TASKS if name in told]
+    if not names:
+        raise UsageError(
+            f"no model names one of the tasks {', '.join(TASKS)}, so the data would not be used; "
+            f"leave --data, --download and --holdout out"
+        )
+    for name in names:
+        get_task(name).splits(source)
 
 
 def _inputs(model: Path, path: Path) -> Arrays:
     from edgernn import api
-    from edgernn.cli.run import read_inputs
+    from edgernn.cli.inputs import read_inputs
 
     return read_inputs(api.load(model), path)

@@ -26,9 +26,12 @@ def command(
     tolerance: float | None,
     as_json: bool,
 ) -> None:
-    """Run REFERENCE and CANDIDATE on the same inputs and measure the distance."""
+    """Run REFERENCE and CANDIDATE on the same inputs and measure the distance.
+
+    Exits with 5 if a difference is NaN or infinite.
+    """
     from edgernn import api
-    from edgernn.cli.run import read_inputs
+    from edgernn.cli.inputs import read_inputs
 
     first = api.load(reference, target)
     second = api.load(candidate, candidate_target or target)
@@ -43,13 +46,17 @@ def command(
             )
             if item.error_by_step:
                 click.echo(f"  along time: {_along(item.error_by_step)}")
-    if tolerance is not None:
+    if tolerance is None:
+        result.require_finite()
+    else:
         result.require(tolerance)
 
 
 def _along(errors: tuple[float, ...]) -> str:
     """Give the largest error in up to eight equal stretches of time."""
+    import numpy as np
+
     size = -(-len(errors) // 8)
-    stretches = [max(errors[start : start + size]) for start in range(0, len(errors), size)]
+    stretches = [np.max(errors[start : start + size]) for start in range(0, len(errors), size)]
     steps = "step" if size == 1 else f"{size} steps"
     return f"max of each {steps}: " + " ".join(f"{value:.2g}" for value in stretches)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from edgernn.cli.options import FILE
+from edgernn.errors import OutputError
 
 TASK = "keywords"
 
@@ -26,7 +27,11 @@ def command(output: Path, epochs: int) -> None:
     started = time.monotonic()
     from edgernn.tasks import get_task
 
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"cannot make folder {output}: {reason}; choose another -o") from None
     wav = get_task(TASK).sample(output)
     run, model, small = output / "run", output / "kw.onnx", output / "kw.int8.onnx"
     report = output / "report.html"

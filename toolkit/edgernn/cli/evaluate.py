@@ -8,6 +8,7 @@ import click
 
 from edgernn.cli.options import (
     FILE,
+    allow_fallback_option,
     data_options,
     data_source,
     json_option,
@@ -27,6 +28,7 @@ from edgernn.cli.options import (
     "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
 )
 @threads_option
+@allow_fallback_option
 @json_option
 def command(
     model: Path,
@@ -37,13 +39,14 @@ def command(
     holdout: str | None,
     split: str,
     threads: int | None,
+    allow_fallback: bool,
     as_json: bool,
 ) -> None:
     """Measure the task's metric with MODEL."""
     from edgernn import api
 
     source = data_source(data, download, holdout)
-    options = load_options(threads)
+    options = load_options(threads, allow_fallback)
     values = api.evaluate(model, task, target, source=source, split=split, **options)
     if as_json:
         print_json(values)

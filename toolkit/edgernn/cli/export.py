@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import click
 
 from edgernn.cli.options import FILE, human_bytes, json_option, print_json
 from edgernn.errors import ModelError, UsageError
+from edgernn.files import sha256_of
+from edgernn.metadata import Metadata
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
     help="Example input of your own module, such as 1,100,40 or 1,100:int64; once per input.",
 )
 @click.option("--opset", type=int, help="ONNX operator set version; default: 20.")
-@click.option("--tolerance", type=float, default=1e-5, show_default=True, help="Of the gate.")
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Of the gate; default: 1e-5, or more where PyTorch's own rounding is.",
+)
 @click.option("--not-causal", is_flag=True, help="Whole sequences only: no chunks, no steps.")
 @json_option
 def command(
@@ -36,7 +43,7 @@ def command(
     checkpoint: Path | None,
     example: tuple[str, ...],
     opset: int | None,
-    tolerance: float,
+    tolerance: float | None,
     not_causal: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +54,8 @@ def command(
     """
     from edgernn import api
 
+    if tolerance is not None and not 0 < tolerance < float("inf"):
+        raise UsageError(f"--tolerance {tolerance} must be a number above 0, such as 1e-5")
     options: dict[str, Any] = {"tolerance": tolerance}
     if opset is not None:
         options["opset"] = opset
@@ -55,9 +64,11 @@ def command(
     if ":" in source and not Path(source).exists():
         if not example:
             raise UsageError("your own module needs --example, such as --example 1,100,40")
-        module = _build(source, checkpoint)
-        args = tuple(_example(text) for text in example)
-        result = api.export(module, args, output, **options)
+        with api.needs("export"):
+            module = _build(source, checkpoint)
+            args = tuple(_example(text) for text in example)
+        parent = None if checkpoint is None else sha256_of(checkpoint)
+        result = api.export(module, args, output, metadata=Metadata(parent=parent), **options)
     else:
         if checkpoint or example:
             raise UsageError(
@@ -77,7 +88,10 @@ def command(
         )  # fmt: skip
         return
     click.echo(f"{output}: {human_bytes(output.stat().st_size)}, states {', '.join(states)}")
-    click.echo(f"gate passed: {gate.cases} comparisons, largest error {gate.max_error:.1e}")
+    click.echo(
+        f"gate passed: {gate.cases} comparisons, largest error {gate.max_error:.1e} "
+        f"(allowed {gate.tolerance:.1e}, PyTorch's own rounding {gate.rounding:.1e})"
+    )
 
 
 def _build(source: str, checkpoint: Path | None) -> nn.Module:
@@ -87,21 +101,35 @@ def _build(source: str, checkpoint: Path | None) -> nn.Module:
     from edgernn.training import load_weights
 
     name, _, attribute = source.partition(":")
+    if not name or not attribute or name.startswith("."):
+        raise UsageError(f"{source!r} is not MODULE:FUNCTION, such as mypackage.mymodule:build")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        build = getattr(importlib.import_module(name), attribute)
+        found = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UsageError(
             f"cannot import {name!r} ({error}); run this in the folder that holds it, or install it"
         ) from None
-    except AttributeError:
-        raise UsageError(f"module {name!r} has no {attribute!r}") from None
-    module = build() if not isinstance(build, nn.Module) else build
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(f"importing {name!r} failed: {_one_line(error)}; mend it first") from None
+    if not hasattr(found, attribute):
+        raise UsageError(f"module {name!r} has no {attribute!r}")
+    build = getattr(found, attribute)
+    try:
+        module = build if isinstance(build, nn.Module) else build()
+    except Exception as error:  # likewise
+        reason = f"{_one_line(error)}; it is called without arguments"
+        raise ModelError(f"{source} failed: {reason}") from None
     if not isinstance(module, nn.Module):
         raise ModelError(f"{source} returned {type(module).__name__}, not a torch.nn.Module")
     if checkpoint is not None:
         load_weights(module, checkpoint)
     return module
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
 def _example(text: str) -> Tensor:
@@ -120,4 +148,4 @@ def _example(text: str) -> Tensor:
         )
     if dtype.is_floating_point:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    return torch.zeros(shape, dtype=dtype)
+    return torch.arange(math.prod(shape)).reshape(shape).remainder(2).to(dtype)  # ids 0 and 1

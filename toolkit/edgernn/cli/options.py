@@ -23,6 +23,11 @@ target_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the engine; default: its choice."
 )
+allow_fallback_option = click.option(
+    "--allow-fallback",
+    is_flag=True,
+    help="Target cuda: let operators run on the processor that would not run on the GPU.",
+)
 
 
 def data_options(command: F) -> F:
@@ -43,9 +48,12 @@ def data_source(data: Path | None, download: bool, holdout: str | None) -> DataS
     return DataSource(folder=data, download=download, holdout=holdout)
 
 
-def load_options(threads: int | None) -> dict[str, Any]:
+def load_options(threads: int | None, allow_fallback: bool = False) -> dict[str, Any]:
     """Leave options out that were not given, because not every target takes them."""
-    return {} if threads is None else {"threads": threads}
+    options: dict[str, Any] = {} if threads is None else {"threads": threads}
+    if allow_fallback:
+        options["allow_fallback"] = True
+    return options
 
 
 def is_main_process() -> bool:

@@ -9,13 +9,14 @@ import click
 
 from edgernn.cli.options import (
     FILE,
+    allow_fallback_option,
     json_option,
     load_options,
     print_json,
     target_option,
     threads_option,
 )
-from edgernn.errors import InputError, UsageError
+from edgernn.errors import UsageError
 
 if TYPE_CHECKING:
     from edgernn.sessions import Arrays, Session
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     "--chunk", type=click.IntRange(min=1), help="Time steps of each call of a stream; default: 1."
 )
 @threads_option
+@allow_fallback_option
 @json_option
 def command(
     model: Path,
@@ -40,16 +42,18 @@ def command(
     stream: bool,
     chunk: int | None,
     threads: int | None,
+    allow_fallback: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL on a file; a model of a task also takes that task's files, such as a wav."""
     from edgernn import api
+    from edgernn.cli.inputs import read_inputs
     from edgernn.npz import write_npz
     from edgernn.streaming import run_in_chunks
 
     if chunk is not None and not stream:
         raise UsageError("--chunk goes with --stream")
-    session = api.load(model, target, **load_options(threads))
+    session = api.load(model, target, **load_options(threads, allow_fallback))
     given = read_inputs(session, inputs)
     results = run_in_chunks(session, given, chunk or 1) if stream else session.run(given)
     if outputs is not None:
@@ -68,27 +72,6 @@ def command(
         click.echo(f"written to {outputs}")
     if answer is not None:
         click.echo(f"answer: {answer}")
-
-
-def read_inputs(session: Session, path: Path) -> Arrays:
-    """Read model inputs from an npz, or from a file that the model's task understands.
-
-    Raises:
-        InputError: The file cannot be read, or the model takes no such file.
-    """
-    if path.suffix != ".npz":
-        from edgernn.tasks import get_task
-
-        meta = session.metadata
-        if meta.task is None or meta.preprocessing is None:
-            raise InputError(
-                f"{path}: this model names no task, so it is not known how to turn the file into "
-                f"its inputs; give an npz with {[str(spec) for spec in session.inputs]}"
-            )
-        return get_task(meta.task).read(path, meta.preprocessing)
-    from edgernn.npz import read_npz
-
-    return read_npz(path)
 
 
 def _answer(session: Session, results: Arrays) -> str | None:

@@ -23,6 +23,11 @@ from edgernn.cli.options import (
 @click.option("--layers", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--bidirectional", is_flag=True, help="Also read backwards; cannot stream.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Default: the task's recipe.")
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    help="Stop after this many epochs without a better validation. Default: the task's recipe.",
+)
 @data_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
@@ -35,6 +40,7 @@ def command(
     layers: int,
     bidirectional: bool,
     epochs: int | None,
+    patience: int | None,
     data: Path | None,
     download: bool,
     holdout: str | None,
@@ -64,6 +70,7 @@ def command(
         folder=output,
         seed=seed,
         epochs=epochs,
+        patience=patience,
         source=data_source(data, download, holdout),
         resume=resume,
     )

@@ -69,7 +69,8 @@ class Recipe:
         weight_decay: Decoupled (AdamW).
         dropout: Probability on the recurrent layer's input and output.
         clip_norm: Gradient norm limit.
-        patience: Epochs without a better validation metric before stopping.
+        patience: Epochs without a better validation metric before stopping. They count from the
+            first epoch that was as good as the best; of equals the later weights are kept.
         label_smoothing: Probability mass spread over the other classes.
         ema_decay: Decay per step of the averaged weights that are validated and kept; 0 keeps
             the plain weights.

@@ -85,6 +85,8 @@ class TrainOptions:
         folder: Run folder to write.
         seed: Start of all random numbers: weights, order, augmentation, dropout.
         epochs: Upper bound on the epochs instead of the recipe's, or None.
+        patience: Epochs without a better validation metric before stopping, instead of the
+            recipe's, or None.
         source: Where the data comes from.
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"`` (a GPU only), or None for what
             ``accelerate launch`` was told, else fp32.
@@ -101,6 +103,7 @@ class TrainOptions:
     folder: Path
     seed: int = 0
     epochs: int | None = None
+    patience: int | None = None
     source: DataSource = field(default_factory=DataSource)
     precision: str | None = None
     resume: bool = False
@@ -109,8 +112,9 @@ class TrainOptions:
         _require_integer("seed", self.seed, 0)
         if self.seed > _MAX_SEED:
             raise UsageError(f"seed {self.seed} is too large; the largest is {_MAX_SEED}")
-        if self.epochs is not None:
-            _require_integer("epochs", self.epochs, 1)
+        for name in ("epochs", "patience"):
+            if getattr(self, name) is not None:
+                _require_integer(name, getattr(self, name), 1)
         if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError(
                 f"precision {self.precision!r} is not known; choose one of {', '.join(PRECISIONS)}"

@@ -89,7 +89,8 @@ def _train(
     precision = precision_of(accelerator)
 
     def begin() -> tuple[RunInfo, Tensors | None]:
-        return open_run(plan_run(task, config, options, splits, precision), options.resume)
+        plan = plan_run(task, config, options, splits, precision, accelerator.num_processes)
+        return open_run(plan, options.resume)
 
     run, last = on_main(accelerator, begin)
     if run.stopped:
@@ -224,9 +225,9 @@ def _reproducible(device: torch.device) -> Iterator[None]:
     """Choose deterministic algorithms, and leave the caller's settings as they were.
 
     On a CPU this is one thread, unless ``OMP_NUM_THREADS`` says otherwise: the bits of a sum depend
-    on the number of threads, and the small matrices of a recurrent step gain little from more. Two
-    threads on two cores that other programs use as well made an epoch of ``keywords`` ten times
-    as long as one thread did.
+    on the number of threads, and the small matrices of a recurrent step gain little from more.
+    Where other programs use the cores as well, the threads wait for each other, and more of them
+    make an epoch longer.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:

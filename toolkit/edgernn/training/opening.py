@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from edgernn.errors import CheckpointError, InputError, UsageError
 from edgernn.files import write_text
-from edgernn.tasks.base import Split, Task
+from edgernn.tasks.base import Batch, Split, Task
 from edgernn.training.checkpoint import (
     LAST,
     METRICS,
@@ -28,7 +30,10 @@ _LIBRARIES = ("edgernn", "torch", "accelerate", "safetensors", "numpy")
 
 
 def check_folder(options: TrainOptions) -> None:
-    """Find out before the data are read whether the run can be written.
+    """Find out before the data are read whether the run can be written; leave nothing behind.
+
+    A folder that is not there is made for the attempt and removed again, so that a mistake in the
+    data source, which only reading the data brings to light, leaves no half-begun run.
 
     Raises:
         UsageError: The folder has a run, and this one is not to continue it.
@@ -48,7 +53,7 @@ def check_folder(options: TrainOptions) -> None:
     if taken:
         read_run(folder)
     if not (folder / METRICS).exists():
-        write_text(folder / METRICS, "")
+        _try_to_write(folder)
 
 
 def plan_run(
@@ -57,6 +62,7 @@ def plan_run(
     options: TrainOptions,
     splits: Mapping[str, Split],
     precision: str,
+    processes: int,
 ) -> RunInfo:
     """Describe the run as asked for, with no epoch done.
 
@@ -66,8 +72,11 @@ def plan_run(
     Raises:
         InputError: A split is empty.
     """
-    epochs = options.epochs or task.recipe.epochs
-    recipe = replace(task.recipe, epochs=epochs)
+    recipe = replace(
+        task.recipe,
+        epochs=options.epochs or task.recipe.epochs,
+        patience=options.patience or task.recipe.patience,
+    )
     steps, fingerprint = _count_and_hash(splits, options.seed, recipe.batch_size)
     source = options.source
     versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
@@ -78,6 +87,7 @@ def plan_run(
         recipe=recipe,
         seed=options.seed,
         precision=precision,
+        processes=processes,
         steps=steps,
         data={
             "folder": None if source.folder is None else str(source.folder),
@@ -121,16 +131,35 @@ def open_run(plan: RunInfo, resume: bool) -> tuple[RunInfo, Tensors | None]:
     return run, last
 
 
+def _try_to_write(folder: Path) -> None:
+    """Write the empty metrics file and remove it, with the folders that this made."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        write_text(folder / METRICS, "")
+    finally:
+        with suppress(OSError):
+            (folder / METRICS).unlink()
+        for path in made:
+            with suppress(OSError):  # it was never made, or another program has used it since
+                path.rmdir()
+
+
 def _count_and_hash(splits: Mapping[str, Split], seed: int, batch_size: int) -> tuple[int, str]:
-    """Return the batches of one epoch, and a fingerprint of the data."""
-    steps, digest = 0, hashlib.sha256()
-    for batch in splits["train"].epoch(1, seed=seed, batch_size=batch_size):
-        steps += 1
-        digest.update(batch.targets.tobytes())
+    """Return the batches of one epoch, and a fingerprint of what is trained and validated on."""
+    digest = hashlib.sha256()
+    steps = _hash(digest, splits["train"].epoch(1, seed=seed, batch_size=batch_size))
     if steps == 0:
         raise InputError("the train split is empty; name a folder with more data")
-    first = next(iter(splits["validation"].batches(batch_size)), None)
-    if first is None:
+    if _hash(digest, splits["validation"].batches(batch_size)) == 0:
         raise InputError("the validation split is empty; name a folder with more data")
-    digest.update(first.lengths.tobytes() + first.targets.tobytes())
     return steps, digest.hexdigest()
+
+
+def _hash(digest: hashlib._Hash, batches: Iterable[Batch]) -> int:
+    """Add the batches to the digest; return how many there were."""
+    count = 0
+    for batch in batches:
+        count += 1
+        for values in (batch.x, batch.lengths, batch.targets):
+            digest.update(values.tobytes())
+    return count

@@ -63,9 +63,10 @@ class RunInfo:
         folder: Where it lies.
         task: Name of the task.
         model: Architecture.
-        recipe: Hyperparameters, with the epochs asked for.
+        recipe: Hyperparameters, with the epochs and the patience asked for.
         seed: Start of all random numbers.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        processes: How many train together; another number gives other bits.
         steps: Optimizer steps of one epoch.
         data: Source and fingerprint of the data.
         preprocessing: What turns a user's file into the model's input.
@@ -85,6 +86,7 @@ class RunInfo:
     recipe: Recipe
     seed: int
     precision: str
+    processes: int
     steps: int
     data: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
@@ -175,7 +177,8 @@ def differences(old: RunInfo, new: RunInfo) -> list[str]:
 
 def _identity(run: RunInfo) -> dict[str, Any]:
     parts = {"task": run.task, **run.model.to_json(), **asdict(run.recipe), "seed": run.seed}
-    parts |= {"precision": run.precision, "steps per epoch": run.steps}
+    parts |= {"precision": run.precision, "processes": run.processes}
+    parts |= {"steps per epoch": run.steps}
     parts |= {"preprocessing": dict(run.preprocessing)}
     parts |= {f"data {name}": run.data.get(name) for name in ("holdout", "sizes", "sha256")}
     # Through JSON, so that a tuple equals the list it was read back as.
@@ -191,6 +194,7 @@ def _from_json(folder: Path, model: ModelConfig, values: dict[str, Any]) -> RunI
         recipe=Recipe(**values["recipe"]),
         seed=values["seed"],
         precision=values["precision"],
+        processes=values["processes"],
         steps=values["steps"],
         data=values["data"],
         preprocessing=values["preprocessing"],

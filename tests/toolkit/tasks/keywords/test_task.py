@@ -31,6 +31,10 @@ def test_sizes_and_labels_agree():
     assert LogMel.from_json(TASK.preprocessing()) == LogMel()
 
 
+def test_the_recipe_can_stop_early():
+    assert TASK.recipe.patience < TASK.recipe.epochs
+
+
 def test_the_shipped_data_needs_no_folder():
     splits = TASK.splits(DataSource())
     assert {name: len(split) for name, split in splits.items()} == {

@@ -12,7 +12,7 @@ word the same is drawn anew for every clip in every epoch:
 - level: one gain for everything;
 - masks over bands and over time (Park et al., "SpecAugment", 2019).
 
-Working on spectra computed once makes an epoch some ten times cheaper than filtering samples.
+The spectra are computed once, so that an epoch need not filter samples and transform them again.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def read_fsdd(folder: Path, holdout: str | None = None) -> Clips:
         if not part:
             raise InputError(
                 f"{folder} has no recordings for the {name} split (test takes the indices 0 to 4, "
-                "validation 5 to 7, train the rest); use the complete dataset"
+                "validation 5 and 6, train the rest); use the complete dataset"
             )
     return splits
 

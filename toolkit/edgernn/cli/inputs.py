@@ -1,0 +1,27 @@
+"""Read model inputs from what a user has: an npz, or a file that the model's task understands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgernn.errors import InputError
+from edgernn.npz import read_npz
+from edgernn.sessions import Arrays, Session
+from edgernn.tasks import get_task
+
+
+def read_inputs(session: Session, path: Path) -> Arrays:
+    """Read model inputs from an npz, or from a file that the model's task understands.
+
+    Raises:
+        InputError: The file cannot be read, or the model takes no such file.
+    """
+    if path.suffix.lower() != ".npz":
+        meta = session.metadata
+        if meta.task is None or meta.preprocessing is None:
+            raise InputError(
+                f"{path}: this model names no task, so it is not known how to turn the file into "
+                f"its inputs; give an npz with {[str(spec) for spec in session.inputs]}"
+            )
+        return get_task(meta.task).read(path, meta.preprocessing)
+    return read_npz(path)
