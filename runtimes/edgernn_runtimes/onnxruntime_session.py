@@ -89,7 +89,8 @@ class OnnxRuntimeSession:
         if not contract.stream.causal:
             raise ContractError(
                 f"{self.path}: the model is not causal (it looks at later inputs, as "
-                f"bidirectional layers do), so it has no step form; run whole sequences instead"
+                f"bidirectional layers do, or was exported so), so it has no step form; "
+                f"run whole sequences instead"
             )
         if batch < 1:
             raise InputError(f"batch must be at least 1, got {batch}")

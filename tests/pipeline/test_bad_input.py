@@ -122,6 +122,12 @@ def test_input_of_another_name_and_kind(tmp_path: Path, model: Path, cli: Cli) -
     assert_refused(cli("run", model, "--inputs", tmp_path / "a.wav"), 3, "names no task")
 
 
+def test_bench_checks_its_inputs_first(tmp_path: Path, model: Path, cli: Cli) -> None:
+    np.savez(tmp_path / "x.npz", x=np.full((1, 5, 8), np.nan, np.float32))
+    result = cli("bench", model, "--inputs", tmp_path / "x.npz", "--iterations", "5")
+    assert_refused(result, 3, "x.npz", "nan")
+
+
 def test_unknown_names(tmp_path: Path, model: Path, cli: Cli) -> None:
     out = tmp_path / "out"
     assert_refused(cli("train", "cooking", "-o", out), 2, "cooking", "keywords")

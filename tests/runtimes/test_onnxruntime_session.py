@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.graphs import normal
+from helpers.models import write_model
 from onnx import helper, numpy_helper
 
 from edgernn import reference
@@ -263,3 +264,9 @@ def test_telemetry_is_off_unless_the_user_set_it(
                           env=environment)  # fmt: skip
     assert done.stdout.strip() == seen
     assert done.stderr == ""
+
+
+def test_an_array_without_a_name_is_refused(tmp_path: Path) -> None:
+    session = load(write_model(tmp_path / "named.onnx"), "cpu")
+    with pytest.raises(InputError, match="dict of arrays"):
+        session.run(np.zeros((1, 2, 8), np.float32))

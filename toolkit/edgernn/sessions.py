@@ -98,6 +98,8 @@ def check_inputs(
             an axis is empty, or a value is NaN or infinite. Names what was expected.
     """
     names = [spec.name for spec in specs]
+    if not isinstance(given, Mapping):
+        raise InputError(f"give a dict of arrays by the names {names}, not {type(given).__name__}")
     if set(names) != set(given):
         raise InputError(f"the model takes inputs {names}, but {list(given)} were given")
     for spec in specs:

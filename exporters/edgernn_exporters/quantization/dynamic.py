@@ -272,7 +272,17 @@ def _per_direction(
     for names, output in zip(lasts, outputs[1:], strict=False):
         if output:
             nodes.append(helper.make_node("Concat", names, [output], axis=0))
-    return nodes
+    return _without_copies(nodes)
+
+
+def _without_copies(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Drop joins of a single part; its producer writes under the final name instead."""
+    copies = [n for n in nodes if n.op_type in ("Concat", "Identity") and len(n.input) == 1]
+    renamed = {node.input[0]: node.output[0] for node in copies}
+    kept = [node for node in nodes if node not in copies]
+    for node in kept:
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    return kept
 
 
 def _initial_states(

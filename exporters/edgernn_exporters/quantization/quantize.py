@@ -58,7 +58,7 @@ def quantize(
             the whole sequence; None leaves that out.
 
     Raises:
-        UsageError: There is no such precision.
+        UsageError: There is no such precision, or both files are the same.
         ModelError: The file cannot be read, is quantized already, or holds nothing to quantize.
         AccuracyGateError: The quantized model does not run or depends on chunking.
         OutputError: The file cannot be written.
@@ -71,12 +71,14 @@ def quantize(
             f"{source} has precision {metadata.precision} already; quantize the float32 file that "
             f"it was made from"
         )
+    if Path(source).resolve() == Path(path).resolve():
+        raise UsageError(f"{path} is the float32 file itself and would be lost; choose another -o")
     layers, kept = PRECISIONS[precision](model)
     if not layers:
         reasons = "; ".join(f"{item.node}: {item.reason}" for item in kept)
         missing = "it has no LSTM, GRU, RNN, Gemm or MatMul with constant weights"
         raise ModelError(f"{source}: nothing to quantize to {precision}: {reasons or missing}")
-    source_bytes = Path(source).stat().st_size  # before the write: both may be the same file
+    source_bytes = Path(source).stat().st_size
     metadata = replace(metadata, precision=precision, parent=sha256_of(source), gate=None)
     metadata = replace(metadata, tools={**metadata.tools, "onnx": onnx.__version__})
     with replacing(path) as temporary:

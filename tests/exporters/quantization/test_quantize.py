@@ -12,7 +12,6 @@ from helpers.graphs import make_model, normal
 from helpers.models import write_model
 
 from edgernn.errors import AccuracyGateError, ModelError, UsageError
-from edgernn.files import sha256_of
 from edgernn.streaming import run_in_chunks
 from edgernn_exporters.inspection import inspect
 from edgernn_exporters.quantization import quantize
@@ -70,11 +69,12 @@ def test_the_file_shrinks_to_under_a_third(tmp_path: Path, cell: str, bidirectio
     assert result.bytes == result.path.stat().st_size
 
 
-def test_overwriting_the_source_reports_its_old_size(tmp_path: Path) -> None:
-    source = write_model(tmp_path / "a.onnx", hidden_size=64)
-    before, parent = source.stat().st_size, sha256_of(source)
-    result = quantize(source, source, load=open_cpu)
-    assert (result.source_bytes, result.metadata.parent) == (before, parent)
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a.onnx")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="float32 file itself"):
+        quantize(path, tmp_path / "." / "a.onnx", load=open_cpu)
+    assert path.read_bytes() == before
 
 
 def test_plain_onnxruntime_runs_the_file(pair: tuple[Path, Path]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgernn.cli.options import FILE, data_options, data_source
-from edgernn.errors import TargetUnavailable, UsageError
+from edgernn.errors import InputError, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
     from edgernn.sessions import Arrays
@@ -141,5 +141,13 @@ def _check_data(models: tuple[Path, ...], source: DataSource) -> None:
 def _inputs(model: Path, path: Path) -> Arrays:
     from edgernn import api
     from edgernn.cli.inputs import read_inputs
+    from edgernn.sessions import check_inputs
 
-    return read_inputs(api.load(model), path)
+    session = api.load(model)
+    given = read_inputs(session, path)
+    contract = session.metadata.contract
+    try:
+        check_inputs(session.inputs, contract.stream.inputs if contract else {}, given)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return given

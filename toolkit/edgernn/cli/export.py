@@ -88,6 +88,8 @@ def command(
         )  # fmt: skip
         return
     click.echo(f"{output}: {human_bytes(output.stat().st_size)}, states {', '.join(states)}")
+    if example and checkpoint is None:
+        click.echo(f"no --checkpoint: the weights are those that {source} made")
     click.echo(
         f"gate passed: {gate.cases} comparisons, largest error {gate.max_error:.1e} "
         f"(allowed {gate.tolerance:.1e}, PyTorch's own rounding {gate.rounding:.1e})"

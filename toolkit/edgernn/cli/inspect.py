@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgernn.cli.options import FILE, human_bytes, json_option, print_json
+
+if TYPE_CHECKING:
+    from edgernn_exporters.inspection import Inspection
 
 
 @click.command()
@@ -26,7 +31,7 @@ def command(path: Path, as_json: bool) -> None:
         ("precision", f"{meta.precision}, {found.parameters:,} parameters"),
         *(("input", str(spec)) for spec in found.inputs),
         *(("output", str(spec)) for spec in found.outputs),
-        *(("state", str(spec)) for spec in found.states),
+        *(("state", text) for text in _states(found)),
     ]
     if meta.contract is None:
         lines.append(("streaming", "no state contract: whole sequences only"))
@@ -38,6 +43,8 @@ def command(path: Path, as_json: bool) -> None:
         size = f"{layer.input_size} -> {layer.hidden_size}, {human_bytes(layer.weight_bytes)}"
         lines.append(("layer", f"{layer.operator} {size} ({attributes})"))
     lines.append(("operators", ", ".join(f"{n} {op}" for op, n in found.operators.items())))
+    if meta.precision != "float32":
+        lines.append(("", "names with Int8 are functions in the file, of standard operators"))
     if meta.task:
         lines.append(("task", meta.task))
     if meta.preprocessing:
@@ -52,3 +59,11 @@ def command(path: Path, as_json: bool) -> None:
         lines.append(("tools", ", ".join(f"{name} {v}" for name, v in sorted(meta.tools.items()))))
     for label, text in lines:
         click.echo(f"{label:<14}{text}")
+
+
+def _states(found: Inspection) -> Iterator[str]:
+    """Say of each state what its next value is and where it starts."""
+    contract = found.metadata.contract
+    for spec in found.states:
+        state = next(s for s in contract.states if s.input == spec.name) if contract else None
+        yield f"{spec} -> {state.output}, starts at {state.init}" if state else str(spec)

@@ -52,7 +52,7 @@ def command(
     from edgernn.streaming import run_in_chunks
 
     if chunk is not None and not stream:
-        raise UsageError("--chunk goes with --stream")
+        raise UsageError("--chunk goes with a live stream; add --stream")
     session = api.load(model, target, **load_options(threads, allow_fallback))
     given = read_inputs(session, inputs)
     results = run_in_chunks(session, given, chunk or 1) if stream else session.run(given)
