@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,53 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str], *, marker: str) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` if the block succeeds.
+
+    If the block raises, the temporary folder is removed and an older ``path`` stays as it was.
+
+    Args:
+        path: Folder to write.
+        marker: File that an older folder must hold to be replaced.
+
+    Raises:
+        OutputError: The folder cannot be written, or holds something without the marker.
+
+    Example:
+        >>> with replacing_folder("kw", marker="manifest.json") as temporary:
+        ...     (temporary / "manifest.json").write_text("{}")
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file; name a folder to write")
+    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
+        raise OutputError(
+            f"{target} holds other files and would be lost; choose an empty or a new folder"
+        )
+    temporary = target.with_name(_temporary_name(target))
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(_explain(target, error)) from None
+    try:
+        yield temporary
+        if target.exists():
+            old = target.with_name(_temporary_name(target))
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.rename(target)
+        _flush(target.parent)
+    except OSError as error:
+        if error.errno in _WRITE_FAULTS:
+            raise OutputError(_explain(target, error)) from None
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -34,7 +34,26 @@ class Weights:
     recurrent_bias: Floats
 
 
-def lstm(x: Floats, weights: Weights, h: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
+@dataclass(frozen=True)
+class Gates:
+    """Hold how the gates of the cells are computed.
+
+    Attributes:
+        lstm: ``(i, o, f, g, c) -> (h, c)`` from pre-activations and the cell state.
+        reset: ``(r, s) -> sigmoid(r) * s``.
+        update: ``(z, a, h) -> n + sigmoid(z) * (h - n)`` with ``n = tanh(a)``.
+        tanh: Of a plain RNN.
+    """
+
+    lstm: Callable[[Floats, Floats, Floats, Floats, Floats], tuple[Floats, Floats]]
+    reset: Callable[[Floats, Floats], Floats]
+    update: Callable[[Floats, Floats, Floats], Floats]
+    tanh: Callable[[Floats], Floats]
+
+
+def lstm(
+    x: Floats, weights: Weights, h: Floats, c: Floats, *, gates: Gates | None = None
+) -> tuple[Floats, Floats, Floats]:
     """Run an LSTM over ``x [T, B, I]`` from ``h, c [B, H]``; return ``y [T, B, H]``, h and c.
 
     Example:
@@ -44,19 +63,25 @@ def lstm(x: Floats, weights: Weights, h: Floats, c: Floats) -> tuple[Floats, Flo
     y = np.empty((*x.shape[:2], h.shape[1]), np.float32)
     for t in range(len(x)):
         i, o, f, g = np.split(before[t] + weights.recurrent(h), 4, axis=-1)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = y[t] = sigmoid(o) * np.tanh(c)
+        y[t], c = (gates or EXACT).lstm(i, o, f, g, c)
+        h = y[t]
     return y, h, c
 
 
 def gru(
-    x: Floats, weights: Weights, h: Floats, *, linear_before_reset: bool = True
+    x: Floats,
+    weights: Weights,
+    h: Floats,
+    *,
+    linear_before_reset: bool = True,
+    gates: Gates | None = None,
 ) -> tuple[Floats, Floats]:
     """Run a GRU over ``x [T, B, I]`` from ``h [B, H]``; return ``y [T, B, H]`` and h.
 
     ``linear_before_reset`` is PyTorch's form: the reset gate multiplies the recurrent product of
     the hidden gate. Without it the reset gate multiplies the state before the product.
     """
+    gates = gates or EXACT
     hidden = h.shape[1]
     after = weights.recurrent_bias.copy()  # what cannot be added before the loop
     after[: 2 * hidden] = 0
@@ -66,14 +91,12 @@ def gru(
     y = np.empty((*x.shape[:2], hidden), np.float32)
     for t in range(len(x)):
         recurrent = weights.recurrent(h) + after
-        gates = sigmoid(before[t, :, : 2 * hidden] + recurrent[:, : 2 * hidden])
-        z, r = np.split(gates, 2, axis=-1)
+        z, r = np.split(before[t, :, : 2 * hidden] + recurrent[:, : 2 * hidden], 2, axis=-1)
         if linear_before_reset:
-            candidate = r * recurrent[:, 2 * hidden :]
+            candidate = gates.reset(r, recurrent[:, 2 * hidden :])
         else:
-            candidate = weights.recurrent(r * h)[:, 2 * hidden :]
-        n = np.tanh(before[t, :, 2 * hidden :] + candidate)
-        h = y[t] = n + z * (h - n)
+            candidate = weights.recurrent(gates.reset(r, h))[:, 2 * hidden :]
+        h = y[t] = gates.update(z, before[t, :, 2 * hidden :] + candidate, h)
     return y, h
 
 
@@ -149,3 +172,18 @@ def sigmoid(x: Floats) -> Floats:
     """Return ``1 / (1 + exp(-x))`` without overflow."""
     half: Floats = np.float32(0.5) * (np.tanh(np.float32(0.5) * x) + np.float32(1))
     return half
+
+
+def _exact_lstm(i: Floats, o: Floats, f: Floats, g: Floats, c: Floats) -> tuple[Floats, Floats]:
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def _exact_update(z: Floats, a: Floats, h: Floats) -> Floats:
+    n = np.tanh(a)
+    value: Floats = n + sigmoid(z) * (h - n)
+    return value
+
+
+EXACT = Gates(_exact_lstm, lambda r, s: sigmoid(r) * s, _exact_update, np.tanh)
+"""Gates by numpy's own tanh, as the formulas say."""
