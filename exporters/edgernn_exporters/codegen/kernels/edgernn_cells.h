@@ -1,0 +1,83 @@
+/* Gates of the recurrent cells, in the operation order of docs/numerics.md and ONNX's gate order.
+ *
+ * Each function handles one batch row of `hidden` units. No array overlaps another.
+ */
+#ifndef EDGERNN_CELLS_H
+#define EDGERNN_CELLS_H
+
+#include "edgernn_activations.h"
+
+#if defined(EDGERNN_MVE)
+#include "edgernn_cells_mve.h"
+#elif defined(EDGERNN_DSP)
+#include "edgernn_cells_dsp.h"
+#elif defined(EDGERNN_AVX2) || (defined(EDGERNN_NEON) && defined(__aarch64__))
+#include "edgernn_cells_simd.h"
+#else
+
+/* a [4*hidden]: pre-activations i, o, f, g.
+ * c <- sigmoid(f) * c + sigmoid(i) * tanh(g);  h <- sigmoid(o) * tanh(c)
+ * The divisions of each product of a sigmoid are done as one.
+ */
+EDGERNN_UNUSED static void edgernn_lstm_gates(float *restrict h, float *restrict c,
+    const float *restrict a, size_t hidden)
+{
+    const float *restrict o = a + hidden, *restrict f = o + hidden, *restrict g = f + hidden;
+    size_t j;
+    for (j = 0; j < hidden; j++) {
+        float e = edgernn_exp_minus_1(g[j]);
+        float kept = c[j] / edgernn_exp_plus_1(f[j]);
+        float cell = kept + e / (edgernn_exp_plus_1(a[j]) * (e + 2.0f));
+        c[j] = cell;
+        e = edgernn_exp_minus_1(cell);
+        h[j] = e / (edgernn_exp_plus_1(o[j]) * (e + 2.0f));
+    }
+}
+
+/* GRU, linear_before_reset=1. zr [2*hidden]: pre-activations z, r; p [hidden]: input part of the
+ * candidate; s [hidden]: its recurrent part with the bias.
+ * n = tanh(p + sigmoid(r) * s);  h <- n + sigmoid(z) * (h - n)
+ */
+EDGERNN_UNUSED static void edgernn_gru_gates(float *restrict h, const float *restrict zr,
+    const float *restrict p, const float *restrict s, size_t hidden)
+{
+    const float *restrict r = zr + hidden;
+    size_t j;
+    for (j = 0; j < hidden; j++) {
+        float n = edgernn_tanh(p[j] + s[j] / edgernn_exp_plus_1(r[j]));
+        h[j] = n + (h[j] - n) / edgernn_exp_plus_1(zr[j]);
+    }
+}
+
+/* GRU, linear_before_reset=0, what is multiplied next: g <- sigmoid(r) * h */
+EDGERNN_UNUSED static void edgernn_gru_reset(float *restrict g, const float *restrict zr,
+    const float *restrict h, size_t hidden)
+{
+    const float *restrict r = zr + hidden;
+    size_t j;
+    for (j = 0; j < hidden; j++)
+        g[j] = h[j] / edgernn_exp_plus_1(r[j]);
+}
+
+/* GRU, linear_before_reset=0, after that product. a [hidden]: pre-activation of the candidate.
+ * n = tanh(a);  h <- n + sigmoid(z) * (h - n)
+ */
+EDGERNN_UNUSED static void edgernn_gru_update(float *restrict h, const float *restrict zr,
+    const float *restrict a, size_t hidden)
+{
+    size_t j;
+    for (j = 0; j < hidden; j++) {
+        float n = edgernn_tanh(a[j]);
+        h[j] = n + (h[j] - n) / edgernn_exp_plus_1(zr[j]);
+    }
+}
+
+/* h <- tanh(a) */
+EDGERNN_UNUSED static void edgernn_rnn_tanh(float *restrict h, const float *restrict a,
+    size_t hidden)
+{
+    edgernn_tanh_n(h, a, hidden);
+}
+
+#endif
+#endif
