@@ -95,8 +95,8 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     """
     model, metadata = read_model(path)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    inputs = {v.name: _spec(v) for v in model.graph.input if v.name not in constants}
-    outputs = {value.name: _spec(value) for value in model.graph.output}
+    inputs = {v.name: tensor_spec(v) for v in model.graph.input if v.name not in constants}
+    outputs = {value.name: tensor_spec(value) for value in model.graph.output}
     fed, returned = set(), set()
     if metadata.contract is not None:
         metadata.contract.check(inputs, outputs, str(path))
@@ -121,7 +121,8 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
     )
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Return name, type and sizes of a graph's input or output."""
     tensor = value.type.tensor_type
     if not tensor.elem_type:
         raise ModelError(
