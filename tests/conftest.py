@@ -1,6 +1,13 @@
 """Settings of all tests."""
 
+import os
+import tempfile
+from pathlib import Path
+
 from hypothesis import HealthCheck, settings
+
+# Builds are found again by content, also by the other test processes; the user's are left alone.
+os.environ.setdefault("EDGERNN_CACHE", str(Path(tempfile.gettempdir()) / "edgernn-test-builds"))
 
 settings.register_profile(
     "edgernn",

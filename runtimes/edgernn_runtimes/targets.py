@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -20,10 +21,14 @@ class Target:
     Attributes:
         module: Module with ``load(path, **options) -> Session`` and ``probe() -> Probe``.
         summary: One line for ``edgernn doctor``.
+        needs_compile: True if ``load`` takes ``compile``, which makes a C project of a model.
+        options: What the module is told beside what the user says, such as which board.
     """
 
     module: str
     summary: str
+    needs_compile: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def implementation(self) -> ModuleType:
         """Import the adapter."""
@@ -45,9 +50,23 @@ class Probe:
     remedy: str = ""
 
 
+def _emulated(board: str, summary: str) -> Target:
+    options = {"board": board}
+    return Target("edgernn_runtimes.emulated.adapter", summary, True, options)
+
+
 TARGETS = {
     "cpu": Target("edgernn_runtimes.cpu", "ONNX Runtime on this machine's processor"),
     "cuda": Target("edgernn_runtimes.cuda", "ONNX Runtime on an NVIDIA GPU"),
+    "native": Target(
+        "edgernn_runtimes.native", "generated C on this machine's processor", needs_compile=True
+    ),
+    "cortex-m4": _emulated("cortex-m4", "generated C on an emulated Arm Cortex-M4"),
+    "cortex-m7": _emulated("cortex-m7", "generated C on an emulated Arm Cortex-M7"),
+    "cortex-m55": _emulated("cortex-m55", "generated C on an emulated Arm Cortex-M55 with Helium"),
+    "riscv32": _emulated("riscv32", "generated C on an emulated 32-bit RISC-V core"),
+    "aarch64": _emulated("aarch64", "generated C on an emulated 64-bit Arm Linux board"),
+    "armv7": _emulated("armv7", "generated C on an emulated 32-bit Arm Linux board"),
 }
 
 
@@ -57,7 +76,8 @@ def load(path: str | os.PathLike[str], target: str = "cpu", **options: Any) -> S
     Args:
         path: ONNX file.
         target: A key of `TARGETS`.
-        **options: Options of the adapter, such as ``threads=1``.
+        **options: Options of the adapter, such as ``threads=1``; ``compile`` for targets that
+            run generated C (`edgernn.load` gives it).
 
     Raises:
         UsageError: There is no such target, or it has no such option.
@@ -68,20 +88,23 @@ def load(path: str | os.PathLike[str], target: str = "cpu", **options: Any) -> S
         >>> session = load("kw.onnx", "cpu", threads=1)
         >>> logits = session.run({"x": features})["y"]
     """
-    adapter = _target(target).implementation()
-    known = [name for name in inspect.signature(adapter.load).parameters if name != "path"]
-    if unknown := sorted(set(options) - set(known)):
+    chosen = _target(target)
+    adapter = chosen.implementation()
+    ours = {"path", "compile", *chosen.options}
+    known = [name for name in inspect.signature(adapter.load).parameters if name not in ours]
+    if unknown := sorted(set(options) - {*known, "compile"}):
         raise UsageError(
             f"target {target} has no option {', '.join(unknown)}; its options are "
             f"{', '.join(known)}"
         )
-    session: Session = adapter.load(path, **options)
+    session: Session = adapter.load(path, **chosen.options, **options)
     return session
 
 
 def probe(target: str) -> Probe:
     """Say whether a target is usable on this machine, without loading a model."""
-    result: Probe = _target(target).implementation().probe()
+    chosen = _target(target)
+    result: Probe = chosen.implementation().probe(**chosen.options)
     return result
 
 

@@ -34,6 +34,21 @@ TOOLS = {
     "onnxscript": Tool("export", "pip install 'edgernn[export]'", package="onnxscript"),
     "safetensors": Tool("train, export", "pip install 'edgernn[train]'", package="safetensors"),
     "pooch": Tool("train --download", "pip install 'edgernn[train]'", package="pooch"),
+    "cmake": Tool("building emitted C projects", "apt-get install cmake", program="cmake"),
+    "clang": Tool("testing emitted C", "apt-get install clang", program="clang"),
+    "emx-onnx-cgen": Tool(
+        "compile operators without a kernel of our own",
+        "pip install 'edgernn[embedded]'",
+        package="emx_onnx_cgen",
+    ),
+    "pyelftools": Tool(
+        "measure emulated targets", "pip install 'edgernn[embedded]'", package="elftools"
+    ),
+    "ziglang": Tool(
+        "build C where there is no other compiler",
+        "pip install 'edgernn[embedded]'",
+        package="ziglang",
+    ),
     "espeak-ng": Tool(
         "making the spoken digits again", "apt-get install espeak-ng", program="espeak-ng"
     ),
@@ -48,7 +63,7 @@ def find_tool(name: str) -> Probe:
         if find_spec(tool.package) is None:
             return Probe(False, f"not installed; needed to {tool.purpose}", tool.install)
         try:
-            return Probe(True, metadata.version(tool.package))
+            return Probe(True, metadata.version(name))
         except metadata.PackageNotFoundError:  # installed without metadata, or under another name
             return Probe(True, "version unknown")
     path = shutil.which(tool.program)
