@@ -13,6 +13,7 @@ import pytest
 from helpers.cli import Cli
 
 import edgernn
+from edgernn_runtimes import probe
 
 pytestmark = pytest.mark.slow
 
@@ -139,9 +140,14 @@ def test_demo_runs_the_whole_chain_and_can_be_called_again(tmp_path: Path, cli: 
     folder = tmp_path / "demo"
     first = cli("demo", "-o", folder, "--epochs", "1")
     assert first.code == 0, first.err
-    assert first.out.count("$ edgernn ") == 10
-    for name in ("kw.onnx", "kw.int8.onnx", "y.npz", "report.json", "report.html"):
+    assert first.out.count("$ edgernn ") == 11
+    for name in ("kw.onnx", "kw.int8.onnx", "y.npz", "kw/kw.c", "report.json", "report.html"):
         assert (folder / name).stat().st_size > 0
+    rows = json.loads((folder / "report.json").read_text())["rows"]
+    measured = {row["target"]: row for row in rows if row["available"]}
+    assert {"cpu", "native"} <= set(measured)
+    if probe("cortex-m4").available:
+        assert measured["cortex-m4"]["instructions_per_step"] > 0
     weights = (folder / "run" / "model.safetensors").read_bytes()
     again = cli("demo", "-o", folder, "--epochs", "1")
     assert again.code == 0, again.err

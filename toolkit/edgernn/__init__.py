@@ -7,7 +7,7 @@ Example:
     >>> import edgernn
     >>> edgernn.export(model, (torch.zeros(1, 100, 40),), "model.onnx")
     >>> edgernn.quantize("model.onnx", "model.int8.onnx", precision="int8-dynamic")
-    >>> stream = edgernn.load("model.int8.onnx", target="cpu").stream()
+    >>> stream = edgernn.load("model.int8.onnx", target="native").stream()
     >>> y = stream.step(x)
 """
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgernn.api import (
         benchmark,
         compare,
+        compile,
         evaluate,
         export,
         inspect,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "benchmark": "edgernn.api",
     "compare": "edgernn.api",
+    "compile": "edgernn.api",
     "evaluate": "edgernn.api",
     "export": "edgernn.api",
     "inspect": "edgernn.api",
@@ -50,6 +52,7 @@ __all__ = [
     "Stream",
     "benchmark",
     "compare",
+    "compile",
     "evaluate",
     "export",
     "inspect",

@@ -16,6 +16,7 @@ from edgernn.tasks.base import DataSource
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgernn.c_project import CProject
     from edgernn.training.config import ModelConfig, TrainOptions
     from edgernn.training.runs import RunInfo
     from edgernn_benchmarks import Report
@@ -98,9 +99,35 @@ def load(path: PathLike, target: str = "cpu", **options: Any) -> Session:
     Example:
         >>> stream = edgernn.load("kw.onnx", "cpu", threads=1).stream()
     """
+    from edgernn_runtimes import TARGETS
     from edgernn_runtimes import load as run_load
 
+    if target in TARGETS and TARGETS[target].needs_compile:
+        from edgernn_exporters.codegen import compile as generate
+
+        options["compile"] = generate
     return run_load(path, target, **options)
+
+
+def compile(
+    source: PathLike, folder: PathLike, *, target: str = "native", **options: Any
+) -> CProject:
+    """Turn an ONNX file into a C project (see `edgernn_exporters.codegen.compile`).
+
+    Its self-test holds outputs of ONNX Runtime, where that is installed.
+
+    Args:
+        source: ONNX file.
+        folder: Folder to write.
+        target: What the weights are laid out for.
+        **options: ``batch``, ``name``, ``chunk``, ``max_steps``, ``fixed``.
+
+    Example:
+        >>> edgernn.compile("kw.int8.onnx", "kw", target="cortex-m4").weight_bytes
+    """
+    from edgernn_exporters.codegen import compile as generate
+
+    return generate(source, folder, target=target, complete=True, load=_one_thread(), **options)
 
 
 def inspect(path: PathLike) -> Inspection:
@@ -170,13 +197,14 @@ def evaluate(
     from edgernn.tasks import get_task
 
     session = _opened(path, target, **options)
+    where = path if isinstance(path, str | os.PathLike) else "the model"
     name = task or session.metadata.task
     if name is None:
-        raise UsageError(f"{path} names no task; say which one with --task")
+        raise UsageError(f"{where} names no task; say which one with --task")
     here, made = get_task(name).preprocessing(), session.metadata.preprocessing
     if made is not None and dict(made) != here:
         raise ModelError(
-            f"{path} was made with other preprocessing than task {name} has now, so its accuracy "
+            f"{where} was made with other preprocessing than task {name} has now, so its accuracy "
             f"would be wrong; train and export it again, or use the version that made it"
         )
     splits = get_task(name).splits(source or DataSource())

@@ -83,6 +83,39 @@ class Session(Protocol):
         ...
 
 
+class Measurement(Protocol):
+    """What an emulator counted. Instructions are not cycles, and say nothing of time."""
+
+    @property
+    def instructions_per_step(self) -> float:
+        """Instructions of one time step; the same in every run."""
+        ...
+
+    @property
+    def flash_bytes(self) -> int:
+        """Code and constants."""
+        ...
+
+    @property
+    def static_ram_bytes(self) -> int:
+        """Variables, the model's state among them; without the stack."""
+        ...
+
+    @property
+    def peak_stack_bytes(self) -> int:
+        """Deepest stack of the program."""
+        ...
+
+
+@runtime_checkable
+class Emulated(Protocol):
+    """A `Session` on an emulated core, which is counted instead of timed."""
+
+    def measure(self, steps: int) -> Measurement:
+        """Run a sequence of ``steps`` time steps in one call and return what was counted."""
+        ...
+
+
 def check_inputs(
     specs: tuple[TensorSpec, ...], axes: Mapping[str, Axes], given: Mapping[str, Array]
 ) -> None:

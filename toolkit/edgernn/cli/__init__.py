@@ -19,6 +19,7 @@ VERBS = {
     "train": "Train a recurrent network for a task",
     "export": "Export a training run or your own module to ONNX",
     "quantize": "Quantize an ONNX file",
+    "compile": "Turn an ONNX file into a C project",
     "inspect": "Show inputs, states, layers and lineage of an ONNX file",
     "run": "Run a model on a file, whole or as a live stream",
     "compare": "Measure how far two models' outputs are apart",

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 @click.argument("models", nargs=-1, required=True, type=FILE)
 @click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True)
 @click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME",
+    help="Another engine to measure in turns with the targets, once per engine: onnxruntime, "
+    "onnxruntime-int8, torch, openvino, tract, emx.",
+)
+@click.option(
     "--scenario",
     "scenarios",
     multiple=True,
@@ -48,6 +56,7 @@ if TYPE_CHECKING:
 def command(
     models: tuple[Path, ...],
     targets: tuple[str, ...],
+    peers: tuple[str, ...],
     scenarios: tuple[str, ...],
     threads: int,
     duration: float | None,
@@ -65,8 +74,9 @@ def command(
 ) -> None:
     """Measure MODELS on targets: latency, memory, size, accuracy, error against float.
 
-    Models and targets take turns, so that drift of the machine hits all alike. A target that is
-    not on this machine becomes a row that says why.
+    Models, targets and peers take turns, so that drift of the machine hits all alike. One that is
+    not on this machine becomes a row that says why; a peer whose outputs are wrong is marked. An
+    emulated target gives counts of instructions, never times.
     """
     from edgernn import api
     from edgernn.files import check_writable, write_text
@@ -101,6 +111,7 @@ def command(
                 models,
                 targets,
                 scenarios,
+                peers=peers,
                 duration_s=duration,
                 iterations=iterations,
                 warmup=warmup,
@@ -119,7 +130,8 @@ def command(
         if path is not None:
             click.echo(f"written to {path}")
     if not any(report.measured for report in finished):
-        raise TargetUnavailable(f"nothing was measured: no target of {', '.join(targets)} ran")
+        asked = ", ".join([*targets, *(f"peer {name}" for name in peers)])
+        raise TargetUnavailable(f"nothing was measured: none of {asked} ran")
 
 
 def _check_data(models: tuple[Path, ...], source: DataSource) -> None:

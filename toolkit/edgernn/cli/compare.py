@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from edgernn.cli.options import FILE, json_option, print_json, target_option
+from edgernn.cli.options import (
+    FILE,
+    isa_option,
+    json_option,
+    load_options,
+    print_json,
+    target_option,
+)
 
 
 @click.command()
@@ -14,6 +21,7 @@ from edgernn.cli.options import FILE, json_option, print_json, target_option
 @click.argument("candidate", type=FILE)
 @click.option("--inputs", type=FILE, required=True, help="npz with arrays by input name, or a wav.")
 @target_option
+@isa_option
 @click.option("--candidate-target", help="Target of the candidate; default: the same.")
 @click.option("--tolerance", type=float, help="Exit with 5 if an output is further off.")
 @json_option
@@ -22,6 +30,7 @@ def command(
     candidate: Path,
     inputs: Path,
     target: str,
+    isa: str | None,
     candidate_target: str | None,
     tolerance: float | None,
     as_json: bool,
@@ -31,13 +40,17 @@ def command(
     Exits with 5 if a difference is NaN or infinite.
     """
     from edgernn import api
+    from edgernn.cli.counts import counts_of, render_counts
     from edgernn.cli.inputs import read_inputs
 
-    first = api.load(reference, target)
-    second = api.load(candidate, candidate_target or target)
+    options = load_options(isa=isa)
+    first = api.load(reference, target, **(options if candidate_target is None else {}))
+    second = api.load(candidate, candidate_target or target, **options)
     result = api.compare(first, second, read_inputs(first, inputs))
+    places = {"reference": first, "candidate": second}
+    counts = {place: found for place, session in places.items() if (found := counts_of(session))}
     if as_json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), **({"emulated": counts} if counts else {})})
     else:
         for name, item in result.outputs.items():
             click.echo(
@@ -46,6 +59,8 @@ def command(
             )
             if item.error_by_step:
                 click.echo(f"  along time: {_along(item.error_by_step)}")
+        for place, found in counts.items():
+            click.echo(f"{place} on {render_counts(places[place].target, found)}")
     if tolerance is None:
         result.require_finite()
     else:

@@ -20,7 +20,7 @@ TASK = "keywords"
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=40, show_default=True)
 def command(output: Path, epochs: int) -> None:
-    """Train a keyword spotter, export, quantize, run and measure it; ends with a report page.
+    """Train a keyword spotter, export, quantize, compile and measure it; ends with a report page.
 
     A demo that was stopped goes on where it was.
     """
@@ -46,12 +46,23 @@ def command(output: Path, epochs: int) -> None:
         ["compare", model, small, "--inputs", wav],
         ["evaluate", model],
         ["evaluate", small],
-        ["bench", model, small, "--target", "cpu", "--target", "cuda",
+        ["compile", small, "--target", "cortex-m4", "-o", output / "kw"],
+        ["bench", model, small, *_targets(),
          "--scenario", "step", "--scenario", "sequence:100", "--duration", "2", "--inputs", wav,
          "--json", output / "report.json", "--report", report],
     ):  # fmt: skip
         _run([str(item) for item in arguments])
     click.echo(f"\ndone in {time.monotonic() - started:.0f} s; open {report}")
+
+
+def _targets() -> list[str]:
+    """Return the options for what the report compares: emulation only where it is installed."""
+    from edgernn_runtimes import probe
+
+    names = ["cpu", "cuda", "native"]
+    if probe("cortex-m4").available:
+        names.append("cortex-m4")
+    return [text for name in names for text in ("--target", name)]
 
 
 def _run(arguments: list[str]) -> None:

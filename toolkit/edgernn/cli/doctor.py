@@ -29,6 +29,6 @@ def command(as_json: bool) -> None:
     for group, entries in groups.items():
         click.echo(group)
         for name, found in entries.items():
-            click.echo(f"  {'ok ' if found.available else '-- '}{name:<12}{found.detail}")
+            click.echo(f"  {'ok ' if found.available else '-- '}{name:<14}{found.detail}")
             if not found.available:
-                click.echo(f"     {'':<12}{found.remedy}")
+                click.echo(f"     {'':<14}{found.remedy}")

@@ -11,6 +11,7 @@ from edgernn.cli.options import (
     allow_fallback_option,
     data_options,
     data_source,
+    isa_option,
     json_option,
     load_options,
     print_json,
@@ -28,6 +29,7 @@ from edgernn.cli.options import (
     "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
 )
 @threads_option
+@isa_option
 @allow_fallback_option
 @json_option
 def command(
@@ -39,17 +41,23 @@ def command(
     holdout: str | None,
     split: str,
     threads: int | None,
+    isa: str | None,
     allow_fallback: bool,
     as_json: bool,
 ) -> None:
     """Measure the task's metric with MODEL."""
     from edgernn import api
+    from edgernn.cli.counts import counts_of, render_counts
 
     source = data_source(data, download, holdout)
-    options = load_options(threads, allow_fallback)
-    values = api.evaluate(model, task, target, source=source, split=split, **options)
+    options = load_options(threads, allow_fallback, isa)
+    session = api.load(model, target, **options)
+    values = api.evaluate(session, task, target, source=source, split=split)
+    counts = counts_of(session)
     if as_json:
-        print_json(values)
+        print_json(values if counts is None else {**values, "emulated": counts})
         return
     for name, value in values.items():
         click.echo(f"{name} {value:.4f}")
+    if counts is not None:
+        click.echo(render_counts(target, counts))

@@ -29,6 +29,11 @@ allow_fallback_option = click.option(
     help="Target cuda: let operators run on the processor that would not run on the GPU.",
 )
 
+isa_option = click.option(
+    "--isa",
+    help="Target native: avx2 or portable; emulated targets: portable. Default: the best.",
+)
+
 
 def data_options(command: F) -> F:
     """Add ``--data``, ``--download`` and ``--holdout``."""
@@ -48,9 +53,13 @@ def data_source(data: Path | None, download: bool, holdout: str | None) -> DataS
     return DataSource(folder=data, download=download, holdout=holdout)
 
 
-def load_options(threads: int | None, allow_fallback: bool = False) -> dict[str, Any]:
+def load_options(
+    threads: int | None = None, allow_fallback: bool = False, isa: str | None = None
+) -> dict[str, Any]:
     """Leave options out that were not given, because not every target takes them."""
     options: dict[str, Any] = {} if threads is None else {"threads": threads}
+    if isa is not None:
+        options["isa"] = isa
     if allow_fallback:
         options["allow_fallback"] = True
     return options

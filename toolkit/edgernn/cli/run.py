@@ -10,6 +10,7 @@ import click
 from edgernn.cli.options import (
     FILE,
     allow_fallback_option,
+    isa_option,
     json_option,
     load_options,
     print_json,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     "--chunk", type=click.IntRange(min=1), help="Time steps of each call of a stream; default: 1."
 )
 @threads_option
+@isa_option
 @allow_fallback_option
 @json_option
 def command(
@@ -42,28 +44,31 @@ def command(
     stream: bool,
     chunk: int | None,
     threads: int | None,
+    isa: str | None,
     allow_fallback: bool,
     as_json: bool,
 ) -> None:
     """Run MODEL on a file; a model of a task also takes that task's files, such as a wav."""
     from edgernn import api
+    from edgernn.cli.counts import counts_of, render_counts
     from edgernn.cli.inputs import read_inputs
     from edgernn.npz import write_npz
     from edgernn.streaming import run_in_chunks
 
     if chunk is not None and not stream:
         raise UsageError("--chunk goes with a live stream; add --stream")
-    session = api.load(model, target, **load_options(threads, allow_fallback))
+    session = api.load(model, target, **load_options(threads, allow_fallback, isa))
     given = read_inputs(session, inputs)
     results = run_in_chunks(session, given, chunk or 1) if stream else session.run(given)
     if outputs is not None:
         write_npz(outputs, results)
-    answer = _answer(session, results)
+    answer, counts = _answer(session, results), counts_of(session)
     if as_json:
         print_json({
             "outputs": {name: list(value.shape) for name, value in results.items()},
             "file": None if outputs is None else str(outputs),
             "answer": answer,
+            **({} if counts is None else {"emulated": counts}),
         })  # fmt: skip
         return
     for name, value in results.items():
@@ -72,6 +77,8 @@ def command(
         click.echo(f"written to {outputs}")
     if answer is not None:
         click.echo(f"answer: {answer}")
+    if counts is not None:
+        click.echo(render_counts(target, counts))
 
 
 def _answer(session: Session, results: Arrays) -> str | None:
