@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgernn.sessions import Measurement
 from edgernn_benchmarks.fresh import ColdStart
 from edgernn_benchmarks.models import ModelFile
 from edgernn_benchmarks.numeric import NumericError
@@ -29,13 +30,15 @@ class RowParts:
     turns: tuple[int, ...]
     reference: bool
     numeric: NumericError | None
+    wrong: bool
+    counts: Measurement | None
     metrics: Mapping[str, float]
     start: ColdStart | None
     notes: tuple[str, ...]
 
 
 def make_row(parts: RowParts, settings: Mapping[str, Any]) -> Row:
-    """Compute the row's statistics.
+    """Compute the row's statistics; an emulated target has counts instead.
 
     Args:
         parts: What was measured.
@@ -50,6 +53,7 @@ def make_row(parts: RowParts, settings: Mapping[str, Any]) -> Row:
         "steps": scenario.steps,
         "batch": scenario.batch,
         "reference": parts.reference,
+        "wrong_outputs": parts.wrong,
         "model_bytes": model.size_bytes,
         "model_sha256": model.sha256,
         "metrics": dict(parts.metrics),
@@ -59,6 +63,8 @@ def make_row(parts: RowParts, settings: Mapping[str, Any]) -> Row:
         row["max_abs_error"] = parts.numeric.max_abs_error
         row["error_by_step"] = parts.numeric.by_step or None
     error = parts.error
+    if error is None and parts.counts is not None:
+        return Row(**row, **_counts(parts.counts), available=True, notes=parts.notes)
     if error is None and not parts.samples_ns:
         error = "not measured: the benchmark was stopped first; run it again"
     if error is not None:
@@ -87,6 +93,15 @@ def make_row(parts: RowParts, settings: Mapping[str, Any]) -> Row:
         samples_ns=parts.samples_ns,
         turns=parts.turns,
     )
+
+
+def _counts(found: Measurement) -> dict[str, Any]:
+    return {
+        "instructions_per_step": float(found.instructions_per_step),
+        "flash_bytes": found.flash_bytes,
+        "static_ram_bytes": found.static_ram_bytes,
+        "stack_bytes": found.peak_stack_bytes,
+    }
 
 
 def _main_metric(metrics: Mapping[str, float], name: str | None) -> float | None:

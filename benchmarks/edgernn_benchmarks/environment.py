@@ -16,7 +16,7 @@ from edgernn_benchmarks.measure import timer_overhead_ns
 
 PACKAGES = (
     "edgernn", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "onnxscript",
-    "ziglang", "emx-onnx-cgen",
+    "ziglang", "emx-onnx-cgen", "openvino", "tract",
 )  # fmt: skip
 _SYS = Path("/sys/devices/system/cpu")
 

@@ -125,12 +125,13 @@ def _child(asked: str) -> dict[str, float]:
     import numpy  # noqa: F401  (timed, and part of the memory baseline)
 
     import edgernn_runtimes
+    from edgernn_benchmarks.opening import open_session
 
     before = peak_resident_bytes()
     edgernn_runtimes.probe(target)  # imports the engine
     imported = perf_counter_ns()
     engine = peak_resident_bytes()
-    session = edgernn_runtimes.load(path, target, **options)
+    session = open_session(path, target, **options)
     loaded = perf_counter_ns()
     from edgernn_benchmarks.inputs import make_inputs
 

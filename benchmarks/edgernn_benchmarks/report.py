@@ -42,6 +42,8 @@ class Row:
         error: Why it was not measured, with the remedy.
         notes: What a reader must know about this row.
         reference: Whether this is the model and target that errors are taken against.
+        wrong_outputs: Whether it is another engine and its outputs are wrong; a note says by how
+            much. Its times are kept, and compared with nothing.
         model_bytes: Size of the model file and its external data.
         model_sha256: Of the model file.
         accuracy: The task's metric on this target.
@@ -64,6 +66,10 @@ class Row:
         first_output_ms: Part of cold_start_ms.
         peak_memory_bytes: Peak of a fresh process minus that before importing the engine.
         engine_memory_bytes: Part of the peak that importing the engine takes.
+        instructions_per_step: On an emulated target, which is counted instead of timed.
+        flash_bytes: Code and constants, likewise.
+        static_ram_bytes: Variables, likewise.
+        stack_bytes: Deepest stack, likewise.
         samples_ns: Time of each call, in order, nanoseconds.
         turns: Number of samples of each turn.
     """
@@ -78,6 +84,7 @@ class Row:
     error: str | None = None
     notes: tuple[str, ...] = ()
     reference: bool = False
+    wrong_outputs: bool = False
     model_bytes: int | None = None
     model_sha256: str | None = None
     accuracy: float | None = None
@@ -100,6 +107,10 @@ class Row:
     first_output_ms: float | None = None
     peak_memory_bytes: int | None = None
     engine_memory_bytes: int | None = None
+    instructions_per_step: float | None = None
+    flash_bytes: int | None = None
+    static_ram_bytes: int | None = None
+    stack_bytes: int | None = None
     samples_ns: tuple[int, ...] = ()
     turns: tuple[int, ...] = ()
 
@@ -146,8 +157,13 @@ class Report:
 
     @property
     def measured(self) -> tuple[Row, ...]:
-        """The rows that have samples."""
+        """The rows that have samples or counts."""
         return tuple(row for row in self.rows if row.available)
+
+    @property
+    def timed(self) -> tuple[Row, ...]:
+        """The rows whose times can be compared: measured, not emulated, with right outputs."""
+        return tuple(row for row in self.measured if row.samples_ns and not row.wrong_outputs)
 
     @property
     def scenarios(self) -> tuple[str, ...]:
@@ -155,13 +171,13 @@ class Report:
         return tuple(dict.fromkeys(row.scenario for row in self.rows))
 
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Compare each measured row with its scenario's baseline.
+        """Compare each timed row with its scenario's baseline.
 
-        The baseline is the reference, or the first measured row where that was not measured.
+        The baseline is the reference, or the first timed row where that was not measured.
         """
         found = []
         for scenario in self.scenarios:
-            rows = [row for row in self.measured if row.scenario == scenario]
+            rows = [row for row in self.timed if row.scenario == scenario]
             baseline = next((row for row in rows if row.reference), rows[0] if rows else None)
             for row in rows:
                 if baseline is not None and row is not baseline:
@@ -278,7 +294,8 @@ def _row(entry: Any) -> Row:
             values[name] = _converted(value, kinds[name], name)
     row = Row(**values)
     parse(row.scenario)
-    if row.available and (not row.samples_ns or row.p50_us is None or row.error):
+    timed = bool(row.samples_ns) and row.p50_us is not None
+    if row.available and (row.error or not (timed or row.instructions_per_step is not None)):
         raise TypeError(f"row {row.label!r} is marked as measured but has no samples")
     if sum(row.turns) != len(row.samples_ns) or any(turn < 1 for turn in row.turns):
         raise TypeError(f"the turns of row {row.label!r} do not add up to its samples")

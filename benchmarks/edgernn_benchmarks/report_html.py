@@ -29,7 +29,7 @@ from edgernn_benchmarks.statistics import NOISE_BAND
 
 def to_html(report: Report) -> str:
     """Render the page; every name from outside is escaped."""
-    labels = dict.fromkeys(row.label for row in report.measured)
+    labels = dict.fromkeys(row.label for row in report.measured if not row.wrong_outputs)
     series = {label: index for index, label in enumerate(labels)}
     models = list(dict.fromkeys(row.model for row in report.rows))
     title = "Benchmark of " + (models[0] if len(models) == 1 else f"{len(models)} models")
@@ -67,20 +67,24 @@ def _key(report: Report) -> str:
         "row that was not shown to be slower than the best.",
         "× : time relative to the baseline of the scenario, with its 95 % interval.",
     ]
-    if any(len(row.samples_ns) < 1000 for row in report.measured):
+    if any(len(row.samples_ns) < 1000 for row in report.timed):
         parts.append("† : the largest sample, because there are too few for this percentile.")
+    if any(row.wrong_outputs for row in report.measured):
+        parts.append("<del>Struck out</del>: times of an engine whose outputs are wrong.")
+    if any(row.instructions_per_step is not None for row in report.measured):
+        parts.append("Instructions are counted on an emulated core and say nothing of time.")
     return " ".join(parts)
 
 
 def _figures(report: Report, series: dict[str, int]) -> str:
-    if not report.measured:
+    if not series:
         return ""
     parts = [
-        "<h2>Latency against quality and size, and how it spreads</h2>",
+        "<h2>Latency against quality and size, and how it spreads</h2>" if report.timed else "",
         _legend(report, series),
     ]
     for scenario in report.scenarios:
-        rows = [row for row in report.measured if row.scenario == scenario]
+        rows = [row for row in report.timed if row.scenario == scenario]
         if rows:
             words = parse(scenario).in_words()
             parts.append(
@@ -138,7 +142,7 @@ def _distribution(report: Report, rows: list[Row], series: dict[str, int]) -> st
 def _drift(report: Report, series: dict[str, int]) -> str:
     curves: dict[str, tuple[float, ...]] = {}
     for row in report.measured:
-        if row.error_by_step and not row.reference:
+        if row.error_by_step and not row.reference and not row.wrong_outputs:
             curves.setdefault(row.label, row.error_by_step)
     lengths = {len(curve) for curve in curves.values()}
     if len(lengths) != 1:
@@ -228,7 +232,9 @@ def _method(report: Report) -> str:
         "Real time: mean time for one step divided by the time between two frames. Missed: share "
         "of the calls that took longer than their frames last.",
         f"Errors: largest absolute difference from {used.get('reference')} on cpu, over {STEPS} "
-        "steps.",
+        "steps. Another engine's outputs are wrong if they differ from those of the same model on "
+        "cpu by more than 0.001, or by more than a tenth of the largest value after its own "
+        "quantization.",
     ]
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in lines)}</ul>"
 

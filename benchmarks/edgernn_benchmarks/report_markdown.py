@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgernn_benchmarks.report import Report
-from edgernn_benchmarks.report_columns import TABLE_HEADS, columns
+from edgernn_benchmarks.report import Report, Row
+from edgernn_benchmarks.report_columns import TABLE_HEADS, WRONG, Column, columns
 from edgernn_benchmarks.report_summary import summary
 
 
@@ -16,9 +16,10 @@ def to_markdown(report: Report) -> str:
     ]
     lines += ["", _line(heads), _line(["---", "---", *("--:" for _ in shown)])]
     for row in report.rows:
-        start = [f"`{row.scenario}`", f"**{_escaped(row.model)}** on {_escaped(row.target)}"]
+        where = _escaped(row.target) + (f" (**{WRONG}**)" if row.wrong_outputs else "")
+        start = [f"`{row.scenario}`", f"**{_escaped(row.model)}** on {where}"]
         if row.available:
-            cells = [column.show(row) for column in shown]
+            cells = [_cell(row, column) for column in shown]
         else:
             cells = ["not measured" if column is shown[0] else "" for column in shown]
         lines.append(_line([*start, *cells]))
@@ -29,6 +30,11 @@ def to_markdown(report: Report) -> str:
         f"{_escaped(str(environment.get('python')))}, {report.created_utc}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row, column: Column) -> str:
+    text = column.show(row)
+    return f"~~{text}~~" if row.wrong_outputs and column.time else text
 
 
 def _line(cells: list[str]) -> str:

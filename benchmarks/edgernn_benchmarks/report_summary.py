@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgernn_benchmarks.opening import is_peer
 from edgernn_benchmarks.report import Comparison, Report, Row
 from edgernn_benchmarks.report_format import duration, number, ratio, score, share, size
 
@@ -26,6 +27,7 @@ def summary(report: Report) -> list[Finding]:
     return [
         *_extent(report),
         *(text for name in report.scenarios for text in _fastest(report, name)),
+        *_emulated(report),
         *_models(report),
         *findings_unavailable(report),
         *findings_cautions(report),
@@ -46,9 +48,11 @@ def in_words(ratio_: Comparison) -> str:
 def _extent(report: Report) -> list[Finding]:
     done, total = len(report.measured), len(report.rows)
     models = len({row.model for row in report.rows})
-    targets = len({row.target for row in report.rows})
+    places = {row.target for row in report.rows}
+    rivals = sum(is_peer(name) for name in places)
+    others = f" and in {_count(rivals, 'other engine')}" if rivals else ""
     text = (
-        f"{_count(models, 'model')} on {_count(targets, 'target')} in "
+        f"{_count(models, 'model')} on {_count(len(places) - rivals, 'target')}{others} in "
         f"{_count(len(report.scenarios), 'scenario')}: {done} of {total} rows measured."
     )
     if report.partial:
@@ -57,7 +61,7 @@ def _extent(report: Report) -> list[Finding]:
 
 
 def _fastest(report: Report, scenario: str) -> list[Finding]:
-    rows = [row for row in report.measured if row.scenario == scenario]
+    rows = [row for row in report.timed if row.scenario == scenario]
     if not rows:
         return []
     best = min(rows, key=lambda row: row.p50_us or 0.0)
@@ -80,13 +84,27 @@ def _fastest(report: Report, scenario: str) -> list[Finding]:
     return [Finding(scenario, text)]
 
 
+def _emulated(report: Report) -> list[Finding]:
+    """Say what was counted on emulated cores, which is never compared with times."""
+    findings = []
+    for row in report.measured:
+        if row.instructions_per_step is not None:
+            text = (
+                f"{row.instructions_per_step:,.0f} instructions (emulated) a time step in scenario "
+                f"{row.scenario}; {size(row.flash_bytes)} of flash, {size(row.static_ram_bytes)} "
+                f"of static RAM, {size(row.stack_bytes)} of stack."
+            )
+            findings.append(Finding(row.label, text))
+    return findings
+
+
 def _models(report: Report) -> list[Finding]:
     """Compare each model's size, metric and error with the reference's, once per target."""
     metric = report.settings.get("metric")
     reference = next((row for row in report.rows if row.reference), None)
     findings: dict[str, Finding] = {}
     for row in report.measured:
-        if reference is None or row.reference:
+        if reference is None or row.reference or is_peer(row.target):
             continue
         parts = []
         if row.model != reference.model and row.model_bytes and reference.model_bytes:
@@ -135,12 +153,12 @@ def findings_cautions(report: Report) -> list[Finding]:
             )
         )
     findings += _notes(report)
-    unstable = [row for row in report.measured if any(map(_is_drift, row.notes))]
+    unstable = [row for row in report.timed if any(map(_is_drift, row.notes))]
     if unstable:
         findings.append(
             Finding(
                 "Unquiet machine",
-                f"{len(unstable)} of {_count(len(report.measured), 'row')} drifted by more than "
+                f"{len(unstable)} of {_count(len(report.timed), 'row')} drifted by more than "
                 f"10 % while being measured. Ratios between rows, which took turns, are more "
                 f"trustworthy than the times themselves.",
             )

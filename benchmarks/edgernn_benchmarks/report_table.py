@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from edgernn_benchmarks.report import Report, Row
-from edgernn_benchmarks.report_columns import Column, columns
+from edgernn_benchmarks.report_columns import WRONG, Column, columns
 from edgernn_benchmarks.report_summary import findings_cautions, findings_unavailable
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _REDRAW_S = 0.2
 _LEAST_IMPORTANT_FIRST = (
-    "Throughput", "p90", "p99.9", "Memory", "Real time", "Cold start", "Max error",
+    "Throughput", "p90", "p99.9", "Memory", "Real time", "Cold start", "Stack", "Max error", "File",
+    "Static RAM", "Flash", "p99",
 )  # fmt: skip
 
 
@@ -51,20 +52,25 @@ def to_table(report: Report, width: int = 120) -> Table:
         table.add_row(Text(scenario, style="bold"))
         for row in report.rows:
             if row.scenario == scenario:
-                table.add_row(*(Text(cell) for cell in cells[id(row)]))
+                struck = [False, False, *(row.wrong_outputs and c.time for c in shown)]
+                table.add_row(
+                    *(Text(cell, style="strike" if out else "")
+                      for cell, out in zip(cells[id(row)], struck, strict=True))
+                )  # fmt: skip
         table.add_section()
     return table
 
 
 def _cells(row: Row, shown: Sequence[Column]) -> list[str]:
     values = [column.show(row) if row.available else "–" for column in shown]
-    return [f"  {row.model}", row.target, *values]
+    target = row.target + (f" ({WRONG})" if row.wrong_outputs else "")
+    return [f"  {row.model}", target, *values]
 
 
 def _width(report: Report, shown: Sequence[Column], cells: Mapping[int, list[str]]) -> int:
     heads = ["model", "target", *(column.head for column in shown)]
     lines = [heads, *(cells[id(row)] for row in report.rows)]
-    return sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True)) - 2
+    return sum(max(map(len, column)) + 3 for column in zip(*lines, strict=True))
 
 
 def print_report(report: Report) -> None:

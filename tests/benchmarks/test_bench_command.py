@@ -26,7 +26,7 @@ def never(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*arguments: object, **options: object) -> None:
         raise AssertionError("measured")
 
-    monkeypatch.setattr("edgernn_benchmarks.harness.measure", measured)
+    monkeypatch.setattr("edgernn_benchmarks.run.measure", measured)
 
 
 @pytest.mark.usefixtures("never")
@@ -105,7 +105,7 @@ def test_an_interrupt_prints_and_saves_what_was_finished(
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgernn_benchmarks.harness.numeric_error", stop)
+    monkeypatch.setattr("edgernn_benchmarks.run.numeric_error", stop)
     path = tmp_path / "new" / "r.json"
     done = cli("bench", models.plain, *QUICK, "--json", path)
     assert done.code == 7

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.models import write_model
+
+import edgernn_runtimes
+from edgernn.errors import UsageError
+from edgernn_benchmarks.opening import check_targets, is_peer, open_session, thread_options
+
+
+@pytest.mark.skipif(
+    not edgernn_runtimes.probe("native").available, reason=edgernn_runtimes.probe("native").detail
+)
+def test_targets_of_generated_c_are_given_the_generator(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 4, 8)).astype(np.float32)
+    given, right = (open_session(path, name).run({"x": x})["y"] for name in ("native", "cpu"))
+    assert np.abs(given - right).max() < 1e-6
+
+
+def test_names_are_checked() -> None:
+    check_targets(["cpu", "cuda", "peer:emx"])
+    with pytest.raises(UsageError, match="unknown target 'tpu'; the targets are cpu, "):
+        check_targets(["cpu", "tpu"])
+    with pytest.raises(UsageError, match="unknown peer 'nope'; the peers are onnxruntime, "):
+        check_targets(["peer:nope"])
+    with pytest.raises(UsageError, match="unknown peer 'nope'"):
+        open_session("m.onnx", "peer:nope")
+
+
+def test_threads_go_to_those_that_take_them() -> None:
+    assert thread_options("cpu", 2) == {"threads": 2}
+    assert thread_options("peer:tract", 2) == {"threads": 2}
+    assert thread_options("cuda", 2) == thread_options("mine", 2) == {}
+    assert thread_options("cpu", None) == {}
+    assert is_peer("peer:torch")
+    assert not is_peer("torch")
