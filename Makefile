@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-quick check format clean
+.PHONY: demo test test-quick check format ratios clean
 
 demo: $(INSTALLED)
 	$(BIN)/edgernn demo
@@ -20,6 +20,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff check --quiet
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+
+ratios: $(INSTALLED) # generated C against other engines, the machine's limits and CMSIS-NN; 5 minutes
+	-$(BIN)/python benchmarks/scripts/native_ratios.py
+	-$(BIN)/python benchmarks/scripts/kernel_limits.py --json benchmarks/results/kernel_limits.json
+	-$(BIN)/python benchmarks/scripts/cortex_m_instructions.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff format

@@ -160,7 +160,7 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
         _same(name, right, session.run(inputs)["y"], FLOAT if name == F32 else INT8)
     x = np.ascontiguousarray(inputs["x"][0, :INPUTS])
     loops = {name: _native_loop(sessions[name], x) for name in (F32, I8)}
-    with _emx_loop(plain, x) as emx_loop:
+    with _emx_loop(plain, x, wanted=loops[F32] is not None) as emx_loop:
         jobs: dict[tuple[str, str], Job] = {
             ("step", name): job_for(session, parse("step"), 0, None)
             for name, session in sessions.items()
@@ -186,9 +186,9 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
 
 
 @contextmanager
-def _emx_loop(path: Path, x: Array) -> Iterator[CLoop | None]:
-    """Give a loop over the C function of emx-onnx-cgen; None where that is not installed."""
-    if not emx.probe().available:
+def _emx_loop(path: Path, x: Array, wanted: bool) -> Iterator[CLoop | None]:
+    """Give a loop over the C function of emx-onnx-cgen; None if not installed or not wanted."""
+    if not emx.probe().available or not wanted:
         yield None
         return
     session = emx.load(path)

@@ -10,6 +10,7 @@ from helpers.models import ModelPair, write_model
 import edgernn_benchmarks
 from edgernn.errors import OutputError
 from edgernn.files import check_writable, write_text
+from edgernn_benchmarks.peers import PEERS
 
 QUICK = ("--scenario", "step", "--iterations", "20", "--warmup", "1")
 
@@ -77,6 +78,20 @@ def test_a_result_that_cannot_be_written_ends_the_command(
         assert done.code == 3
         assert str(place) in done.err
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_peers_are_measured(models: ModelPair, cli: Cli) -> None:
+    done = cli("bench", models.plain, *QUICK, "--peer", "onnxruntime")
+    assert done.code == 0, done.err
+    assert "peer:onnxruntime" in done.out
+    done = cli("bench", models.plain, *QUICK, "--peer", "abacus")
+    assert done.code == 2
+    assert "the peers are onnxruntime, onnxruntime-int8, torch, openvino, tract, emx" in done.err
+
+
+def test_the_help_names_every_peer(cli: Cli) -> None:
+    said = " ".join(cli("bench", "--help").out.split())
+    assert ", ".join(PEERS) in said
 
 
 def test_failed_accuracy_is_shown(tmp_path: Path, cli: Cli) -> None:

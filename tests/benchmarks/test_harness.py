@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,8 @@ def test_an_early_interrupt_leaves_rows_that_say_so(models: ModelPair) -> None:
 def test_what_is_asked_for_is_checked_first(models: ModelPair, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown target 'tpu'"):
         benchmark([models.plain], ["tpu"])
+    with pytest.raises(UsageError, match="unknown peer 'abacus'; the peers are onnxruntime, "):
+        benchmark([models.plain], peers=["abacus"])
     with pytest.raises(UsageError, match="the forms are"):
         benchmark([models.plain], scenarios=["walk"])
     with pytest.raises(UsageError, match="at least one"):
@@ -150,6 +153,38 @@ def test_what_is_asked_for_is_checked_first(models: ModelPair, tmp_path: Path) -
         benchmark([models.plain, truncated])
     with pytest.raises(ModelError, match=r"truncated.onnx: not a readable ONNX file"):
         benchmark([models.plain], reference=truncated)
+
+
+def test_peers_are_rows_beside_the_targets(
+    models: ModelPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    asked: list[str] = []
+
+    def accuracy(path: Path, target: str) -> dict[str, float]:
+        asked.append(target)
+        return {"accuracy": 0.5}
+
+    report = benchmark(
+        [models.plain], peers=["onnxruntime", "openvino"], accuracy=accuracy, **QUICK
+    )
+    own, peer, missing = report.rows
+    assert [row.target for row in report.rows] == ["cpu", "peer:onnxruntime", "peer:openvino"]
+    assert peer.available, peer.error
+    assert len(peer.samples_ns) == len(own.samples_ns) == 20
+    assert (peer.max_abs_error, peer.wrong_outputs, peer.accuracy) == (0.0, False, None)
+    assert "install it with: pip install 'edgernn[peers]'" in (missing.error or "")
+    assert asked == ["cpu"]
+    assert "in 2 other engines" in report.to_markdown()
+
+
+def test_a_peer_is_judged_by_the_model_it_runs(tmp_path: Path, models: ModelPair) -> None:
+    other = write_model(tmp_path / "other.onnx", seed=1)  # far from the reference
+    report = benchmark([models.plain, other], peers=["onnxruntime"], **QUICK)
+    row = report.rows[-1]
+    assert row.label == "other.onnx on peer:onnxruntime"
+    assert (row.max_abs_error or 0) > 0.01
+    assert not row.wrong_outputs
 
 
 def test_frame_rate_of_preprocessing_and_argument(models: ModelPair) -> None:

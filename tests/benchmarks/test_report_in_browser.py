@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -79,12 +80,35 @@ def crowded(report: Report) -> Report:
     return replace(report, rows=(*rows, *missing), partial=True)
 
 
+def mixed(report: Report) -> Report:
+    """Every column: an emulated target, and an engine whose outputs are wrong."""
+    source = next(row for row in report.measured if row.scenario == "step")
+    counted = replace(
+        source, target="cortex-m55", reference=False, samples_ns=(), turns=(), p50_us=None,
+        p90_us=None, p99_us=None, p999_us=None, throughput_steps_per_s=None,
+        real_time_factor=None, peak_memory_bytes=None, cold_start_ms=None,
+        instructions_per_step=1_234_567.0, flash_bytes=123_456, static_ram_bytes=65_432,
+        stack_bytes=1_234,
+    )  # fmt: skip
+    wrong = replace(
+        source, target="peer:onnxruntime-int8", reference=False, wrong_outputs=True,
+        notes=("wrong outputs: y is off by 0.239, where 0.00100 is allowed",),
+    )  # fmt: skip
+    return replace(report, rows=(*report.rows[:1], counted, wrong, *report.rows[1:]))
+
+
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize(("dark", "full"), [(False, False), (True, True)])
+@pytest.mark.parametrize(
+    ("dark", "change"), [(False, None), (True, crowded), (False, mixed)], ids=["few", "many", "all"]
+)
 def test_numbers_are_shown_and_nothing_overflows(
-    report: Report, tmp_path: Path, width: int, dark: bool, full: bool
+    report: Report,
+    tmp_path: Path,
+    width: int,
+    dark: bool,
+    change: Callable[[Report], Report] | None,
 ) -> None:
-    report = crowded(report) if full else report
+    report = change(report) if change else report
     (tmp_path / "report.html").write_text(report.to_html(), encoding="utf-8")
     probe = tmp_path / "probe.html"
     probe.write_text(PROBE.format(width=width, height=4000), encoding="utf-8")
@@ -96,7 +120,7 @@ def test_numbers_are_shown_and_nothing_overflows(
     assert seen["over"] == []
     assert seen["scroll"] == 0
     for row in report.measured:
-        assert duration(row.p50_us) in seen["text"]
+        assert (duration(row.p50_us) if row.samples_ns else "1,234,567") in seen["text"]
         assert row.model in seen["text"]
     assert seen["buttons"] > 5  # the script ran under the page's own security policy
     levels = [int(part) for part in re.findall(r"\d+", seen["background"])[:3]]
