@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,9 @@ class CProject:
         """True if ``NAME_run`` takes a number of time steps."""
         return any(t.time_axis is not None for t in (*self.inputs, *self.outputs))
 
-    def to_json(self) -> str:
-        """Return the content of ``manifest.json``."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+    def to_json(self, files: Collection[str] = ()) -> str:
+        """Return the content of ``manifest.json``, with the names of the files beside it."""
+        return json.dumps({**asdict(self), "files": sorted(files)}, indent=1) + "\n"
 
 
 def read_project(folder: str | os.PathLike[str]) -> CProject:
@@ -123,6 +123,7 @@ def read_project(folder: str | os.PathLike[str]) -> CProject:
     file = Path(folder) / MANIFEST
     try:
         values: dict[str, Any] = json.loads(file.read_text())
+        values.pop("files", None)
         values["inputs"] = tuple(_tensor(item) for item in values["inputs"])
         values["outputs"] = tuple(_tensor(item) for item in values["outputs"])
         values["states"] = tuple(_state(item) for item in values["states"])
@@ -136,6 +137,16 @@ def read_project(folder: str | os.PathLike[str]) -> CProject:
             f"{file}: not the manifest of a C project ({type(error).__name__}: {error}); "
             f"run edgernn compile again"
         ) from None
+
+
+def files_of(folder: Path) -> list[str] | None:
+    """Return the files that were written into an emitted folder; None if it is not one."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        read_project(folder)
+    except (OSError, ValueError, KeyError, TypeError, ModelError):
+        return None
+    return [str(name) for name in files]
 
 
 def _tensor(item: dict[str, Any]) -> CTensor:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,28 +51,34 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | os.PathLike[str], *, marker: str) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; rename it to ``path`` if the block succeeds.
+def replacing_folder(
+    path: str | os.PathLike[str], *, ours: Callable[[Path], Collection[str] | None]
+) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; bring its files to ``path`` if the block succeeds.
 
-    If the block raises, the temporary folder is removed and an older ``path`` stays as it was.
+    If the block raises, the temporary folder is removed and an older ``path`` stays as it was. In
+    a folder that was written before, its files are replaced one by one, those that are not written
+    any more are removed, and whatever else lies there is not touched.
 
     Args:
         path: Folder to write.
-        marker: File that an older folder must hold to be replaced.
+        ours: Given a folder, returns which files in it were written before; None if it is not
+            one of ours.
 
     Raises:
-        OutputError: The folder cannot be written, or holds something without the marker.
+        OutputError: The folder cannot be written, or holds something else.
 
     Example:
-        >>> with replacing_folder("kw", marker="manifest.json") as temporary:
-        ...     (temporary / "manifest.json").write_text("{}")
+        >>> with replacing_folder("kw", ours=lambda folder: None) as temporary:
+        ...     (temporary / "kw.h").write_text("...")
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file; name a folder to write")
-    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
+    old = ours(target) if target.is_dir() and any(target.iterdir()) else ()
+    if old is None:
         raise OutputError(
-            f"{target} holds other files and would be lost; choose an empty or a new folder"
+            f"{target} holds other files; choose an empty or a new folder, so that none is lost"
         )
     temporary = target.with_name(_temporary_name(target))
     try:
@@ -82,10 +88,7 @@ def replacing_folder(path: str | os.PathLike[str], *, marker: str) -> Iterator[P
     try:
         yield temporary
         if target.exists():
-            old = target.with_name(_temporary_name(target))
-            target.rename(old)
-            temporary.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
+            _merge(temporary, target, old)
         else:
             temporary.rename(target)
         _flush(target.parent)
@@ -95,6 +98,16 @@ def replacing_folder(path: str | os.PathLike[str], *, marker: str) -> Iterator[P
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _merge(source: Path, target: Path, old: Collection[str]) -> None:
+    new = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
+    for name in sorted(new):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).replace(target / name)
+    for name in sorted(set(old) - new):
+        if ".." not in Path(name).parts and not Path(name).is_absolute():
+            (target / name).unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

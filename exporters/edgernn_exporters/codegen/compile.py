@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgernn.c_project import MANIFEST, CProject, CState, CTensor
+import onnx
+
+from edgernn.c_project import MANIFEST, CProject, CState, CTensor, files_of
 from edgernn.errors import UsageError
 from edgernn.files import replacing_folder
 from edgernn.sessions import Session
@@ -35,6 +37,7 @@ from edgernn_exporters.onnx_files import read_model
 
 KERNELS = Path(__file__).parent / "kernels"
 DEFAULT_MAX_STEPS = 256
+_MOST_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ def compile(
 
     Args:
         source: ONNX file, float32 or quantized.
-        folder: Folder to write; it appears only when it is complete. An older project there is
-            replaced, anything else is not touched.
+        folder: Folder to write; it appears only when it is complete. The files of an older
+            project there are replaced, anything else is not touched.
         target: What the weights are laid out for, a key of `layouts.LAYOUTS`.
         complete: Add what builds and tests the project: CMake, self-test, Arduino, Zephyr, README.
         load: Opens the model to make the self-test's expected outputs; None for ONNX's own
@@ -88,7 +91,8 @@ def compile(
     files = dict(emitted.files)
     if complete:
         files |= project_files(source, emitted.project, emitted.names, load)
-    with replacing_folder(folder, marker=MANIFEST) as temporary:
+    files[MANIFEST] = emitted.project.to_json(files)
+    with replacing_folder(folder, ours=files_of) as temporary:
         for name, text in files.items():
             file = temporary / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +131,9 @@ def emit(
     for what, value in (("batch", batch), ("chunk", chunk), ("max_steps", max_steps)):
         if value is not None and value < 1:
             raise UsageError(f"{what} must be at least 1, got {value}")
+    if batch > _MOST_ROWS:
+        raise UsageError(f"batch must be at most {_MOST_ROWS}, got {batch}")
+    _check_fixed(model, dict(fixed or {}))
     prefix = prefix_of(name or path.name.split(".")[0])
     causal = metadata.contract is None or metadata.contract.stream.causal
     most = (chunk or layout.chunk) if causal else (max_steps or DEFAULT_MAX_STEPS)
@@ -154,6 +161,18 @@ def emit(
         **_kernels([code]),
     }
     return Emitted(project, files, built, names)
+
+
+def _check_fixed(model: onnx.ModelProto, fixed: Mapping[str, int]) -> None:
+    """Refuse sizes for axes that the model does not have."""
+    values = (*model.graph.input, *model.graph.output)
+    dims = [dim for value in values for dim in value.type.tensor_type.shape.dim]
+    names = sorted({dim.dim_param for dim in dims if dim.dim_param})
+    if unknown := sorted(set(fixed) - set(names)):
+        raise UsageError(
+            f"there is no dynamic axis {', '.join(unknown)} to fix; the model has "
+            f"{', '.join(names) or 'none'}"
+        )
 
 
 def _kernels(sources: Iterable[str]) -> dict[str, str]:

@@ -32,7 +32,29 @@ def test_compile_says_what_it_wrote(cli: Cli, tmp_path: Path) -> None:
                 "--name", "my net")  # fmt: skip
     told = json.loads(again.out)
     assert (told["name"], told["target"], told["chunk"]) == ("my_net", "native", 7)
-    assert not (folder / "kw.h").exists()  # an older project is replaced as a whole
+    assert not (folder / "kw.h").exists()  # what an older project had more is removed
+
+
+def test_files_of_the_user_survive_another_compile(cli: Cli, tmp_path: Path) -> None:
+    model, folder = write_model(tmp_path / "kw.onnx"), tmp_path / "kw"
+    assert cli("compile", model, "-o", folder).code == 0
+    mine = [folder / "app.c", folder / "b" / "CMakeCache.txt"]
+    for file in mine:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    assert cli("compile", model, "-o", folder, "--name", "other").code == 0
+    assert [file.read_text() for file in mine] == ["mine", "mine"]
+    assert (folder / "other.c").exists()
+    assert not (folder / "kw.c").exists()
+
+
+def test_a_manifest_of_somebody_else_is_no_leave_to_write(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"name": "a web page", "files": ["index.html"]}')
+    result = cli("compile", write_model(tmp_path / "kw.onnx"), "-o", folder)
+    assert result.code == 3
+    assert [file.name for file in folder.iterdir()] == ["manifest.json"]
 
 
 def test_compile_is_the_same_bytes_again(cli: Cli, tmp_path: Path) -> None:
@@ -48,7 +70,9 @@ def test_compile_is_the_same_bytes_again(cli: Cli, tmp_path: Path) -> None:
 REFUSALS = {
     "target": (["--target", "tpu"], 2, "no C is generated for target 'tpu'; choose native, "),
     "fix": (["--fix", "time"], 2, "--fix 'time' is not of the form NAME=SIZE"),
-    "folder": ([], 3, "holds other files and would be lost"),
+    "axis": (["--fix", "tme=3"], 2, "no dynamic axis tme to fix; the model has batch, time"),
+    "batch": (["--batch", "1000000000"], 2, "batch must be at most 1024"),
+    "folder": ([], 3, "holds other files; choose an empty"),
 }
 
 

@@ -21,8 +21,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __FAST_MATH__
-#error "edgernn: -ffast-math changes results; remove it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "edgernn: -ffast-math and -fassociative-math change results; remove them"
 #endif
 
 #ifndef EDGERNN_F32_ROWS
