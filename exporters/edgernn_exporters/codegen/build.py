@@ -68,6 +68,8 @@ def build(request: Request, fallback: Fallback) -> Built:
     """
     causal = request.metadata.contract is None or request.metadata.contract.stream.causal
     given = fixed_time(request)
+    if given is None and causal:
+        _refuse_lengths(request)
     if given is None:
         result = _attempt(request, Steps(), fallback)
         if not isinstance(result, Built) and any(refusal.timed for _, refusal in result):
@@ -79,6 +81,17 @@ def build(request: Request, fallback: Fallback) -> Built:
     if isinstance(result, Built):
         return result
     raise _refused(request, result)
+
+
+def _refuse_lengths(request: Request) -> None:
+    """Refuse lengths of sequences in a stream, whose calls do not know where the sequence is."""
+    for node in request.model.graph.node:
+        lengths = node.op_type in ("LSTM", "GRU", "RNN") and len(node.input) > 4 and node.input[4]
+        if lengths and request.metadata.contract is not None:
+            raise ModelError(
+                f"{request.where}: {_label(node)} takes sequence_lens, which a stream cannot know; "
+                f"export the model without them, or as not causal"
+            )
 
 
 def _attempt(
@@ -154,6 +167,11 @@ def _first_value(lowering: Lowering, request: Request, state: State) -> str:
             f"{request.where}: the contract takes a first value from {state.init!r}, which the "
             f"file does not hold; export the model again"
         )
+    if array.dtype.name != state.dtype:
+        raise ModelError(
+            f"{request.where}: first value {state.init!r} is {array.dtype.name}, but state "
+            f"{state.input} is {state.dtype}; export the model again"
+        )
     try:
         value = np.broadcast_to(array, state.shape)
     except ValueError:
@@ -204,7 +222,11 @@ def _finish(lowering: Lowering, request: Request, ports: Ports) -> None:
         value = lowering.tensor(port.name)
         if value.buffer is port.buffer:
             continue
-        if port.same_memory and _exchangeable(value.buffer, port.buffer):
+        if (
+            port.same_memory
+            and lowering.untouched(port.name)
+            and _exchangeable(value.buffer, port.buffer)
+        ):
             value.buffer.become(port.buffer)
         elif port.same_memory:
             lowering.copy(value, target)

@@ -58,7 +58,7 @@ class Lowering:
         self.functions: dict[str, str] = {}
         self.macs: list[Dim] = []
         self._skipped: set[int] = set()
-        self.names = Names()
+        self.names = Names(prefix=prefix)
         self.weight_names = Names(FUNCTIONS)
         self._values: dict[str, Value] = {}
         self._outputs: dict[str, Buffer] = {}
@@ -181,6 +181,10 @@ class Lowering:
     def offer(self, name: str, buffer: Buffer) -> None:
         """Say that the value ``name`` may be computed in ``buffer``."""
         self._outputs[name] = buffer
+
+    def untouched(self, name: str) -> bool:
+        """Tell whether nothing has been computed in the memory that was offered for a value."""
+        return name in self._outputs
 
     def updates_in_place(self, start: str, output: str) -> bool:
         """Tell whether a state may be updated in the memory that holds its first value."""

@@ -15,7 +15,7 @@ _RESERVED = frozenset(
     catch throw and or not xor bitand bitor compl and_eq or_eq not_eq xor_eq explicit
     export mutable typename alignas alignof constexpr decltype noexcept nullptr thread_local
     state steps t main linux unix i386 arm mips memcpy memset stdin stdout stderr errno
-    a b c h s k j m n q given most next steps_b status
+    a b c h s k j m n q r given whole most next steps_b status
     """.split()  # noqa: SIM905 - a list would be a hundred lines
 )
 """Keywords of C and C++, macros of compilers and headers, and what the emitted loops declare."""
@@ -67,14 +67,18 @@ class Names:
 
     Args:
         taken: Identifiers that are in use already.
+        prefix: What no identifier may begin with, because the file's own symbols do.
     """
 
-    def __init__(self, taken: Iterable[str] = ()) -> None:
+    def __init__(self, taken: Iterable[str] = (), prefix: str = "") -> None:
         self._taken = {name.lower() for name in taken}
+        self._prefix = f"{prefix}_".lower() if prefix else ""
 
     def unique(self, name: str) -> str:
         """Return an identifier that was not handed out before; differences in case count not."""
         base = identifier(name)
+        if self._prefix and base.lower().startswith(self._prefix):
+            base = f"v_{base}"[:_LONGEST]
         candidate, number = base, 1
         while candidate.lower() in self._taken:
             number += 1

@@ -215,12 +215,12 @@ def _run(built: Built, names: Names) -> str:
             checks.append("    return 1;")
             checks.append("}")
     plain = ", ".join(["state", *(p.buffer.name for p in ports.inputs)])
-    results = ", ".join(p.buffer.name for p in ports.outputs)
+    results = "".join(f", {p.buffer.name}" for p in ports.outputs)
     if not timed:
-        body = [*checks, *_fresh(built, names), f"{name}_forward({plain}, {results});", "return 0;"]
+        body = [*checks, *_fresh(built, names), f"{name}_forward({plain}{results});", "return 0;"]
         return "\n".join([_signature(built, names, "run"), "{", _indented(body), "}"])
     middle = ", n" if dynamic else ""
-    call = f"{name}_forward({plain}{middle}, {results});"
+    call = f"{name}_forward({plain}{middle}{results});"
     moves = [
         f"{p.buffer.name} += n * {p.step_size};" for p in (*ports.inputs, *ports.outputs)
         if _grows(p)
@@ -242,19 +242,24 @@ def _run(built: Built, names: Names) -> str:
         limit = f"if (steps {comparison} {upper}_MAX_STEPS) {{"
         none = ["if (steps == 0) {", "    return 0;", "}"] if dynamic else []
         body = [limit, "    return 2;", "}", *none, *body, *_fresh(built, names),
-                call.replace(", n,", ", steps,"), "return 0;"]  # fmt: skip
+                _counted(call, "steps"), "return 0;"]  # fmt: skip
     blocks = ["\n".join([_signature(built, names, "run"), "{", _indented(body), "}"])]
     if ports.causal:
-        arguments = f"{plain}, 1, {results}"
+        arguments = f"{plain}, 1{results}"
         blocks.insert(0, _step(built, names, checks, call, arguments))
     return "\n\n".join(blocks)
 
 
 def _step(built: Built, names: Names, checks: list[str], call: str, arguments: str) -> str:
-    one = call.replace(", n,", ", 1,")
+    one = _counted(call, "1")
     single = [line.replace("steps * ", "") for line in checks]
     body = [*single, one, "return 0;"]
     return "\n".join([_signature(built, names, "step"), "{", _indented(body), "}"])
+
+
+def _counted(call: str, steps: str) -> str:
+    """Return a call for ``steps`` time steps instead of ``n``."""
+    return re.sub(r", n(?=[,)])", f", {steps}", call, count=1)
 
 
 def _fresh(built: Built, names: Names) -> list[str]:

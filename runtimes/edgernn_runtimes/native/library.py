@@ -103,7 +103,7 @@ def build(path: Path, compile: Compile, *, isa: str | None, **options: Any) -> L
         glue = folder / "edgernn_size.c"
         glue.write_text(_glue(project.name))
         sources = [folder / f"{project.name}.c", glue]
-        texts = [compiler_version(command), _processor(), *_FLAGS, *flags]
+        texts = [*command, compiler_version(command), _processor(), *_FLAGS, *flags]
         cache = cache_folder() / "native"
         file = cache / f"{content_key(folder, texts)}.so"
         if file.exists():

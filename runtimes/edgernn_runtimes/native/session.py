@@ -118,8 +118,9 @@ class NativeSession:
         """Check inputs, but for what the generated code finds itself; return batch and steps."""
         try:
             key = tuple([(inputs[name].shape, inputs[name].dtype) for name in self._names])
-        except (KeyError, TypeError, AttributeError):
-            key = ()
+        except (KeyError, IndexError, TypeError, AttributeError):
+            self._interface.check(inputs)  # says what is wrong
+            raise
         sizes = self._known.get(key) if len(inputs) == len(self._names) else None
         if sizes is None:
             sizes = (self._interface.check(inputs), self._steps(inputs))

@@ -160,7 +160,10 @@ def _emit(
         rows = Rows(x.buffer.name, product.k)
     shape = (*x.shape[:-1], product.n)
     m = count(x.shape[:-1])
-    y = lowering.destination(output or f"{node.output[0]}_rows", shape)
+    if output:
+        y = lowering.destination(output, shape)
+    else:
+        y = lowering.scratch(f"{node.output[0]}_rows", shape)
     call = product.call(Rows(y.c, product.n), Rows(bias, 0) if bias else None, rows, m)
     lowering.emit(
         f"{lowering.comment(node)}\n{call}",

@@ -190,7 +190,7 @@ def _state(lowering: Lowering, start: str, output: str, shape: Shape) -> Tensor:
     if first is not None and lowering.updates_in_place(start, output):
         lowering.define(output, first)
         return first
-    state = lowering.destination(output or "state", shape)
+    state = lowering.destination(output, shape) if output else lowering.scratch("state", shape)
     if first is None:
         lowering.emit(f"memset({state.c}, 0, {state.size} * sizeof(float));", writes=[state])
     else:
