@@ -114,7 +114,17 @@ def rnn(
 def float_weights(w: Floats, r: Floats, b: Floats) -> Weights:
     """Make float weights from ONNX's ``W [G*H, I]``, ``R [G*H, H]`` and ``B [2*G*H]``."""
     input_bias, recurrent_bias = np.split(b, 2)
-    return Weights(lambda x: x @ w.T, lambda h: h @ r.T, input_bias, recurrent_bias)
+    return Weights(
+        lambda x: _float_product(x, w), lambda h: _float_product(h, r), input_bias, recurrent_bias
+    )
+
+
+def _float_product(x: Floats, w: Floats) -> Floats:
+    # BLAS kernels for odd sizes compute on lanes that they then drop. What lies there can raise
+    # the processor's "invalid" flag, for which numpy warns though every result is right.
+    with np.errstate(invalid="ignore", over="ignore"):
+        product: Floats = x @ w.T
+    return product
 
 
 def int8_dynamic_weights(
