@@ -44,7 +44,7 @@ def measure(arguments: argparse.Namespace, fold: str) -> dict[str, Any]:
     )
     name = f"{arguments.cell}{arguments.hidden}x{arguments.layers}-{fold}-seed{arguments.seed}"
     folder = arguments.work / name
-    options = TrainOptions(folder, arguments.seed, arguments.epochs, source, resume=True)
+    options = TrainOptions(folder, arguments.seed, arguments.epochs, source=source, resume=True)
     started = time.monotonic()
     run = edgernn.train("keywords", config, options)
     seconds = time.monotonic() - started

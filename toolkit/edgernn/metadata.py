@@ -17,7 +17,7 @@ from edgernn.errors import ContractError
 PREFIX = "edgernn."
 _SIMPLE_KEYS: dict[str, type] = {
     "task": str, "preprocessing": dict, "precision": str, "parent": str, "tools": dict,
-    "gate": dict,
+    "gate": dict, "layers": dict, "ranges": dict,
 }  # fmt: skip
 
 
@@ -33,6 +33,8 @@ class Metadata:
         parent: SHA-256 of the file or checkpoint this one was made from, or None.
         tools: Versions of the tools that wrote the file.
         gate: Result of the export gate: cases, largest error and tolerance; or None.
+        layers: Precision of each layer of a quantized file, by name.
+        ranges: Ranges of the layers that were found in training (`edgernn.integer.ranges`).
     """
 
     contract: Contract | None = None
@@ -42,6 +44,8 @@ class Metadata:
     parent: str | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     gate: Mapping[str, Any] | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, Any] | None = None
 
     def to_props(self) -> dict[str, str]:
         """Return the key-value pairs for ``metadata_props``."""

@@ -9,12 +9,15 @@ from edgernn.integer.parameters import (
     linear_parameters,
     recurrent_parameters,
 )
+from edgernn.integer.ranges import LayerRange, Ranges
 
 __all__ = [
     "INTEGER",
     "InputScale",
+    "LayerRange",
     "LinearParameters",
     "Precision",
+    "Ranges",
     "RecurrentParameters",
     "linear_parameters",
     "recurrent_parameters",
