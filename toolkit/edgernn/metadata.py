@@ -29,7 +29,8 @@ class Metadata:
         contract: State contract, or None for a file that carries none.
         task: Name of the training task, or None.
         preprocessing: What turns a user's file into the model's input, or None.
-        precision: ``"float32"``, ``"int8-dynamic"``, …
+        precision: ``"float32"``, ``"int8-dynamic"``, …; of a quantized file that of its quantized
+            layers, or ``"mixed"`` where they differ.
         parent: SHA-256 of the file or checkpoint this one was made from, or None.
         tools: Versions of the tools that wrote the file.
         gate: Result of the export gate: cases, largest error and tolerance; or None.
@@ -45,7 +46,7 @@ class Metadata:
     tools: Mapping[str, str] = field(default_factory=dict)
     gate: Mapping[str, Any] | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
-    ranges: Mapping[str, Any] | None = None
+    ranges: Mapping[str, Any] | None = field(default=None, repr=False)  # pages of numbers
 
     def to_props(self) -> dict[str, str]:
         """Return the key-value pairs for ``metadata_props``."""

@@ -55,6 +55,13 @@ def test_sums_with_16_bit_inputs_fit_in_32_bits(rows: int) -> None:
     np.testing.assert_allclose(got.dequantized()[:, :2], weight[:, :2], rtol=0.05)
 
 
+def test_more_inputs_than_16_bits_allow_are_refused() -> None:
+    weight = np.ones((MOST_16_BIT + 1, 1), np.float32)
+    assert quantize_rows(weight[1:], "w", most=MOST_16_BIT).values.any()
+    with pytest.raises(ModelError, match=r"'w' has 65,536 inputs, .* allow 65,535"):
+        quantize_rows(weight, "w", most=MOST_16_BIT)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_diverged_weights_are_refused(bad: float) -> None:
     with pytest.raises(ModelError, match=r"'decoder\.W' holds NaN or infinite"):

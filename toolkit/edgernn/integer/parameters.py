@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.integer.activations import PRE_ACTIVATION_BITS, STATE_BITS
-from edgernn.integer.weights import MOST_16_BIT, quantize_rows
+from edgernn.integer.weights import MOST_16_BIT, column_blocks, quantize_rows
 
 Floats = NDArray[np.float32]
 
@@ -67,12 +67,6 @@ class InputScale:
         least = np.maximum(np.abs(center) * 1e-6, 1e-30)  # below that, x - center is rounding
         inverse = (2 ** (input_bits - 1) - 1) / np.maximum(reach, least)
         return InputScale(center, inverse.astype(np.float32))
-
-    @staticmethod
-    def of_state(input_bits: int, unit: float = 2.0**-STATE_BITS) -> InputScale:
-        """Make the scale of what a recurrent layer returns: the high bits of its state."""
-        inverse = 1 / (unit * 2 ** (16 - input_bits))
-        return InputScale(np.zeros(1, np.float32), np.array([inverse], np.float32))
 
 
 @dataclass(frozen=True)
@@ -145,10 +139,14 @@ def linear_parameters(
     Raises:
         ModelError: A weight is NaN or infinite.
     """
-    scaled = (weight / x.inverse[:, None]).astype(np.float32)
-    integer = quantize_rows(scaled, name, bits=precision.weight_bits, most=precision.most)
-    center = np.broadcast_to(x.center, weight.shape[:1]).astype(np.float64)
-    summed = center @ weight.astype(np.float64) + (0 if bias is None else bias)
+    integer = quantize_rows(
+        weight, name, bits=precision.weight_bits, most=precision.most, inverse=x.inverse
+    )
+    center = np.broadcast_to(x.center, weight.shape[:1]).astype(np.float64)[:, None]
+    summed = np.concatenate([  # sums in one order, however the caller holds the weights
+        (center * np.ascontiguousarray(weight[:, columns])).sum(axis=0)
+        for columns in column_blocks(*weight.shape)
+    ]) + (0 if bias is None else bias)  # fmt: skip
     return LinearParameters(x, integer.values, integer.scale, summed.astype(np.float32), precision)
 
 
@@ -195,9 +193,7 @@ def recurrent_parameters(
         summed[2 * hidden :] = input_bias[2 * hidden :]
         apart = (recurrent_bias[2 * hidden :] / step).astype(np.float32)
     product = linear_parameters(w.T, summed.astype(np.float32), x, precision, f"{name}.W")
-    integer = quantize_rows(
-        np.ascontiguousarray(r.T), f"{name}.R", bits=precision.weight_bits, most=precision.most
-    )
+    integer = quantize_rows(r.T, f"{name}.R", bits=precision.weight_bits, most=precision.most)
     narrowed = unit * 2 ** (16 - precision.input_bits)  # value of one unit of what R multiplies
     return RecurrentParameters(
         cell=cell,

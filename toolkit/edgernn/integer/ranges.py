@@ -11,9 +11,34 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgernn.errors import ModelError
 from edgernn.integer.parameters import InputScale
+
+_ROUNDING = 1e-6  # a channel that varies less than this, relative to its values, is constant
+Doubles = NDArray[np.float64]
+
+
+def is_constant(low: Doubles, high: Doubles) -> NDArray[np.bool_]:
+    """Tell for each channel ``[K]`` whether nothing but rounding lies between its limits."""
+    constant: NDArray[np.bool_] = high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    return constant
+
+
+def with_reach(low: Doubles, high: Doubles) -> tuple[Doubles, Doubles]:
+    """Widen the limits ``[K]`` of constant channels, so that they count if they move at run time.
+
+    A constant channel gets its value as the middle, and the median of the other channels' reaches
+    around it; if all are constant, the largest of the values, or 1.
+    """
+    constant = is_constant(low, high)
+    if not constant.any():
+        return low, high
+    reach = (high - low)[~constant] / 2
+    center = (low + high) / 2
+    typical = np.median(reach) if reach.size else (np.abs(center).max(initial=0.0) or 1.0)
+    return np.where(constant, center - typical, low), np.where(constant, center + typical, high)
 
 
 @dataclass(frozen=True)
@@ -50,6 +75,7 @@ class Ranges:
         steps: Time steps in all of them.
         saturation: Share of values beyond the limits, by layer and quantity (``"input"``,
             ``"pre_activation"``, ``"cell"``).
+        precisions: What each layer was trained for, by its name; empty but for ``"training"``.
     """
 
     layers: Mapping[str, LayerRange]
@@ -57,6 +83,7 @@ class Ranges:
     sequences: int
     steps: int
     saturation: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, layer: str) -> LayerRange:
         """Return one layer's ranges.
