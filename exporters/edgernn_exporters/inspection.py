@@ -17,7 +17,9 @@ from edgernn.files import sha256_of
 from edgernn.metadata import Metadata
 from edgernn_exporters.onnx_files import read_model
 from edgernn_exporters.quantization.functions import DOMAIN
-from edgernn_exporters.quantization.graph import opset_of
+from edgernn_exporters.quantization.graph import GraphEditor
+from edgernn_exporters.quantization.layers import is_layer, name_of
+from edgernn_exporters.quantization.opset import opset_of
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -53,11 +55,12 @@ class Inspection:
         sha256: Its hash, which quantized descendants name as parent.
         opset: Version of the standard operator set.
         producer: Tool that wrote the graph.
-        parameters: Elements of all floating-point and 8-bit constants.
+        parameters: Elements of all floating-point, 8-bit and 4-bit constants.
         inputs: Inputs without states.
         outputs: Outputs without states.
         states: State inputs.
         layers: Recurrent nodes in order.
+        names: Of the layers that can be quantized, which patterns are for.
         operators: Number of nodes of each operator.
         metadata: The ``edgernn.*`` metadata.
     """
@@ -72,6 +75,7 @@ class Inspection:
     outputs: tuple[TensorSpec, ...]
     states: tuple[TensorSpec, ...]
     layers: tuple[Layer, ...]
+    names: tuple[str, ...]
     operators: dict[str, int]
     metadata: Metadata
 
@@ -116,6 +120,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         outputs=tuple(spec for name, spec in outputs.items() if name not in returned),
         states=tuple(spec for name, spec in inputs.items() if name in fed),
         layers=tuple(_layers(model.graph.node, constants)),
+        names=_names(model),
         operators=dict(sorted(operators.items())),
         metadata=metadata,
     )
@@ -145,8 +150,7 @@ def _layers(
         standard = node.domain in ("", "ai.onnx") and node.op_type in _RECURRENT
         if not ours and not standard:
             continue
-        w = constants.get(node.input[1])
-        r = constants.get(node.input[4 if ours else 2])
+        w, r = (constants.get(node.input[place]) for place in _places(node))
         for tensor in (w, r):
             if tensor is not None and len(tensor.dims) != (2 if ours else 3):
                 raise ModelError(
@@ -155,18 +159,31 @@ def _layers(
                     f"export the model again"
                 )
         yield Layer(
-            name=node.name or node.output[0],
+            name=name_of(node),
             operator=node.op_type,
             attributes={a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
             input_size=None if w is None else w.dims[0 if ours else 2],
             hidden_size=None if r is None else r.dims[0 if ours else 2],
-            weight_bytes=sum(
-                _count(constants[name])
-                * helper.tensor_dtype_to_np_dtype(constants[name].data_type).itemsize
-                for name in node.input
-                if name in constants
-            ),
+            weight_bytes=sum(_bytes(constants[name]) for name in node.input if name in constants),
         )
+
+
+def _names(model: onnx.ModelProto) -> tuple[str, ...]:
+    graph = GraphEditor(model, opset=0)
+    return tuple(name_of(node) for node in graph.nodes() if is_layer(graph, node))
+
+
+def _places(node: onnx.NodeProto) -> tuple[int, int]:
+    """Return which inputs of a recurrent node or function are W and R."""
+    if node.domain != DOMAIN:
+        return 1, 2
+    return (1, 4) if node.op_type.endswith("Int8Dynamic") else (3, 6)
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    if tensor.data_type == onnx.TensorProto.UINT4:
+        return (_count(tensor) + 1) // 2
+    return _count(tensor) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _plain(value: Any) -> Any:
@@ -190,4 +207,5 @@ def _is_weight(tensor: onnx.TensorProto) -> bool:
         onnx.TensorProto.FLOAT16,
         onnx.TensorProto.UINT8,
         onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT4,
     )

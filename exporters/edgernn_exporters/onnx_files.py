@@ -23,11 +23,20 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
     """
     file = Path(path)
     try:
-        model = onnx.load_model_from_string(file.read_bytes())
+        content = file.read_bytes()
     except OSError as error:
         raise ModelError(
             f"{file}: cannot be read: {(error.strerror or str(error)).lower()}"
         ) from None
+    reason = ""
+    try:
+        onnx.checker.check_model(content)  # before it is parsed: the checker makes a copy
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+    except ValueError:  # the parser below says so, too
+        pass
+    try:
+        model = onnx.load_model_from_string(content)
     except DecodeError:
         raise ModelError(
             f"{file}: not an ONNX file, or cut off; export it again or copy it again"
@@ -39,11 +48,8 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
         )
     if not model.graph.node:
         raise ModelError(f"{file}: an ONNX file without a graph; export it again")
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{file}: not a valid ONNX model: {reason}; export it again") from None
+    if reason:
+        raise ModelError(f"{file}: not a valid ONNX model: {reason}; export it again")
     props = {prop.key: prop.value for prop in model.metadata_props}
     return model, Metadata.from_props(props, str(file))
 
@@ -54,8 +60,9 @@ def save_model(model: onnx.ModelProto, metadata: Metadata, path: Path) -> None:
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {**kept, **metadata.to_props()})
     strip(model)
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    content = model.SerializeToString(deterministic=True)
+    onnx.checker.check_model(content)
+    path.write_bytes(content)
 
 
 def strip(model: onnx.ModelProto) -> None:

@@ -26,6 +26,7 @@ def test_a_float_model_is_described(tmp_path: Path) -> None:
         ("LSTM", 8, 16), ("LSTM", 32, 16)
     ]  # fmt: skip
     assert seen.layers[0].attributes == {"hidden_size": 16, "direction": "bidirectional"}
+    assert seen.names == (*(layer.name for layer in seen.layers), "matmul_8")
     assert seen.layers[0].weight_bytes == 4 * 2 * 64 * (8 + 16 + 2)
     assert seen.operators["LSTM"] == 2
     assert (seen.opset, seen.bytes, seen.sha256) == (21, path.stat().st_size, sha256_of(path))
@@ -39,7 +40,7 @@ def test_a_quantized_model_is_described(tmp_path: Path, cell: str) -> None:
     quantize(source, tmp_path / "b.onnx", load=None)
     seen = inspect(tmp_path / "b.onnx")
     assert [(item.input_size, item.hidden_size) for item in seen.layers] == [(8, 16), (8, 16)]
-    assert [item.attributes["reverse"] for item in seen.layers] == [[0], [1]]
+    assert [item.attributes for item in seen.layers] == [{}, {"reverse": [1]}]
     assert seen.metadata.parent == sha256_of(source)
     assert sum(item.weight_bytes for item in seen.layers) < 0.5 * sum(
         item.weight_bytes for item in inspect(source).layers

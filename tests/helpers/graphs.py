@@ -121,13 +121,21 @@ def tensor(name: str, value: Any) -> onnx.TensorProto:
     return numpy_helper.from_array(np.asarray(value), name)
 
 
-def run_onnx(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def open_onnx(model: onnx.ModelProto, *, optimized: bool = True) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
+
+
+def run_onnx(
+    model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], *, optimized: bool = True
+) -> dict[str, NDArray[Any]]:
+    session = open_onnx(model, optimized=optimized)
     names = [node.name for node in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 

@@ -27,16 +27,18 @@ class Layout:
     i8_rows: int = 16
     i8_depth: int = 4
     i8_wide: int = 0
+    i16_depth: int = 2
 
     def flags(self) -> list[str]:
-        names = ("F32_ROWS", "I8_ROWS", "I8_DEPTH", "I8_WIDE")
-        values = (self.f32_rows, self.i8_rows, self.i8_depth, self.i8_wide)
+        names = ("F32_ROWS", "I8_ROWS", "I8_DEPTH", "I8_WIDE", "I16_DEPTH")
+        values = (self.f32_rows, self.i8_rows, self.i8_depth, self.i8_wide, self.i16_depth)
         return [f"-DEDGERNN_{name}={value}" for name, value in zip(names, values, strict=True)]
 
 
-HOST, SMALL = Layout(), Layout(4, 4)
-M4, M55 = Layout(4, 4, 4, 2), Layout(4, 4, 16)
-ODD = (Layout(16, 16, 16), Layout(16, 16, 4, 2), Layout(4, 16, 4), Layout(16, 4, 16))
+HOST, SMALL = Layout(), Layout(4, 4, i16_depth=4)
+M4, M55 = Layout(4, 4, 4, 2, i16_depth=4), Layout(4, 4, 16, i16_depth=8)
+ODD = (Layout(16, 16, 16, i16_depth=1), Layout(16, 16, 4, 2, i16_depth=8), Layout(4, 16, 4),
+       Layout(16, 4, 16))  # fmt: skip
 AVX2 = ("-mavx2", "-mfma")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl")
 VNNI = (*AVX512, "-mavx512vnni")
@@ -148,21 +150,52 @@ def pack_f32(w: np.ndarray, rows: int) -> np.ndarray:
 def pack_i8(w: np.ndarray, layout: Layout) -> np.ndarray:
     """Pack ``[n, k]`` as ``[ceil(n / rows)][ceil(k / depth)][rows][depth]``, or pairs of rows."""
     rows, depth = layout.i8_rows, layout.i8_depth
-    n, k = w.shape
-    padded = np.zeros((math.ceil(n / rows) * rows, math.ceil(k / depth) * depth), np.int32)
-    padded[:n, :k] = w
+    padded = padded_to(w, rows, depth)
     blocks = padded.reshape(len(padded) // rows, rows, -1, depth).transpose(0, 2, 1, 3)
     if layout.i8_wide:
-        pairs = blocks[..., [0, 2, 1, 3]].reshape(*blocks.shape[:2], rows // 2, 2, depth)
-        return np.ascontiguousarray(pairs[..., 0, :] + 256 * pairs[..., 1, :]).astype("<i2")
+        return row_pairs(blocks[..., [0, 2, 1, 3]])
     return np.ascontiguousarray(blocks).astype(np.int8)
 
 
-def stored(q: np.ndarray, layout: Layout) -> np.ndarray:
+def padded_to(rows: np.ndarray, count: int, depth: int) -> np.ndarray:
+    """Return ``[n, k]`` with zeros up to multiples of count and depth, as int32."""
+    n, k = rows.shape
+    padded = np.zeros((math.ceil(n / count) * count, math.ceil(k / depth) * depth), np.int32)
+    padded[:n, :k] = rows
+    return padded
+
+
+def pack_i4(w: np.ndarray, layout: Layout) -> np.ndarray:
+    """Pack ``[n, k]`` as ``[ceil(n / rows)][ceil(k / (2 * depth))][rows][depth]`` of two each.
+
+    For pairs of int16 as ``[rows / 4][8 inputs]`` of four rows each.
+    """
+    rows, depth = layout.i8_rows, layout.i8_depth
+    padded = padded_to(w, rows, 2 * depth) + 8
+    if layout.i8_wide:
+        fours = padded.reshape(len(padded) // rows, rows // 4, 4, -1, 8).transpose(0, 3, 1, 4, 2)
+        words = (fours * 16 ** np.arange(4)).sum(axis=-1)[..., [0, 2, 1, 3, 4, 6, 5, 7]]
+        return np.ascontiguousarray(words ^ 1 << 15).astype("<u2")
+    blocks = padded.reshape(len(padded) // rows, rows, -1, 2, depth).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(blocks[..., 0, :] + 16 * blocks[..., 1, :]).astype(np.uint8)
+
+
+def pack_w8a16(w: np.ndarray, layout: Layout) -> np.ndarray:
+    """Pack ``[n, k]`` as ``[ceil(n / rows)][ceil(k / depth)][rows][depth]``, or pairs of rows."""
+    rows, depth = layout.i8_rows, layout.i16_depth
+    padded = padded_to(w, rows, depth)
+    blocks = padded.reshape(len(padded) // rows, rows, -1, depth).transpose(0, 2, 1, 3)
+    return row_pairs(blocks) if layout.i8_wide else np.ascontiguousarray(blocks).astype(np.int8)
+
+
+def row_pairs(blocks: np.ndarray) -> np.ndarray:
+    """Return ``w(even row) + 256 * w(odd row)`` of ``[blocks, groups, rows, depth]``."""
+    return np.ascontiguousarray(blocks[..., 0::2, :] + 256 * blocks[..., 1::2, :]).astype("<i2")
+
+
+def stored(q: np.ndarray, layout: Layout, groups: int = 1) -> np.ndarray:
     """Bring quantized rows ``[m, k]`` into the form the kernels read, padded with zeros."""
-    depth = layout.i8_depth
-    padded = np.zeros((len(q), math.ceil(q.shape[1] / depth) * depth), np.int32)
-    padded[:, : q.shape[1]] = q
+    padded = padded_to(q, 1, groups * layout.i8_depth)
     if layout.i8_wide:
         padded = padded.reshape(len(q), -1, 4)[..., [0, 2, 1, 3]].reshape(padded.shape)
     return padded.astype(np.int16 if layout.i8_wide else np.int8)

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from edgernn.comparison import compare_outputs
 from edgernn.contract import Axes, TensorSpec
-from edgernn.errors import AccuracyGateError, EdgernnError
+from edgernn.errors import AccuracyGateError, EdgernnError, ModelError
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.streaming import run_in_chunks
 from edgernn_exporters.gate import CHUNKS
 
 STEPS = 70
 TOLERANCE = 2e-2
+_ADVICE = "if the float model does, this is a defect to report; --keep LAYER may avoid it"
+
+
+def prove_file(written: Path, path: Path, load: Callable[[Path], Session]) -> None:
+    """Load a quantized model and `prove` it.
+
+    Args:
+        written: Where it is now.
+        path: Where it is to be, for messages.
+        load: Opens an ONNX file.
+
+    Raises:
+        AccuracyGateError: It does not load, or see `prove`.
+    """
+    try:
+        prove(load(written))
+    except ModelError as error:
+        message = f"the quantized model does not load: {error}; {_ADVICE}"
+    except AccuracyGateError as error:
+        message = str(error)
+    else:
+        return
+    message = message.replace(f"{written}: ", "").replace(str(written), str(path))
+    raise AccuracyGateError(f"{path}: {message}")
 
 
 def prove(session: Session) -> None:
@@ -44,7 +69,7 @@ def prove(session: Session) -> None:
     except AccuracyGateError:
         raise
     except EdgernnError as error:
-        raise AccuracyGateError(f"the quantized model does not run: {error}") from None
+        raise AccuracyGateError(f"the quantized model does not run: {error}; {_ADVICE}") from None
     finally:
         session.close()
 

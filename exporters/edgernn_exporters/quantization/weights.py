@@ -1,55 +1,32 @@
-"""Symmetric 8-bit weights, one scale for each output row."""
+"""How integer weights lie in ONNX files: unsigned, with the zero point in the middle.
+
+ONNX Runtime's product of unsigned with signed bytes saturates on processors without VNNI
+(docs/decisions/0003), so -128…127 is stored as 0…255, and -8…7 in 4 bits as 0…15.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
-from edgernn.errors import ModelError
 
-ZERO_POINT = 128
-LIMIT = 127
-
-
-@dataclass(frozen=True)
-class QuantizedWeight:
-    """Hold a weight matrix as ``scale * (values - 128)``.
-
-    The values are unsigned with zero point 128, because ONNX Runtime's product of unsigned with
-    signed bytes saturates on processors without VNNI (docs/decisions/0003).
-
-    Attributes:
-        values: ``[K, N]`` uint8 in 1…255, laid out for ``x [M, K] @ values``.
-        scale: One per output, ``[N]`` float32.
-    """
-
-    values: NDArray[np.uint8]
-    scale: NDArray[np.float32]
-
-    def dequantized(self) -> NDArray[np.float32]:
-        """Return the float weights ``[K, N]`` that the integers stand for."""
-        return (self.values.astype(np.float32) - ZERO_POINT) * self.scale
+def stored(values: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
+    """Return signed weights of 8 or 4 bits as the unsigned numbers of the file."""
+    offset = np.uint8(1 << (bits - 1))
+    unsigned: NDArray[np.uint8] = values.view(np.uint8) + offset  # wraps, as it should
+    return unsigned
 
 
-def quantize_weight(weight: NDArray[np.float32], name: str) -> QuantizedWeight:
-    """Quantize ``weight [K, N]`` column by column, that is with one scale for each output.
-
-    Args:
-        weight: Finite float weights; a column of zeros gets the scale 1.
-        name: Name for the message.
-
-    Raises:
-        ModelError: A weight is NaN or infinite.
-    """
-    if not np.isfinite(weight).all():
-        raise ModelError(
-            f"weight {name!r} holds NaN or infinite values; the training diverged, so export an "
-            f"earlier checkpoint"
-        )
-    largest = np.abs(weight).max(axis=0)
-    scale = np.where(largest > 0, largest / LIMIT, 1.0).astype(np.float32)
-    scale = np.maximum(scale, np.finfo(np.float32).tiny)  # weights among the denormals round to 0
-    steps = np.clip(np.rint(weight / scale), -LIMIT, LIMIT)
-    return QuantizedWeight((steps + ZERO_POINT).astype(np.uint8), scale)
+def nibbles(name: str, unsigned: NDArray[np.uint8]) -> onnx.TensorProto:
+    """Return a UINT4 tensor: two numbers a byte, the first in the low bits."""
+    flat = unsigned.reshape(-1)
+    if flat.size % 2:
+        flat = np.append(flat, np.uint8(0))
+    packed = flat[::2] | (flat[1::2] << 4)
+    return onnx.TensorProto(
+        name=name,
+        dims=unsigned.shape,
+        data_type=onnx.TensorProto.UINT4,
+        raw_data=packed.tobytes(),
+    )

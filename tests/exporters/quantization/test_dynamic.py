@@ -9,19 +9,18 @@ import numpy as np
 import onnx
 import pytest
 from helpers.graphs import draw_parameters, make_model, normal, recurrent_model, run_onnx, tensor
+from helpers.quantized import rewritten
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
 from edgernn.errors import ModelError
-from edgernn_exporters.quantization.dynamic import quantize_dynamic
 
 
 def assert_close(model: onnx.ModelProto, feeds: dict[str, Any], limit: float = 0.02) -> None:
     """Quantize a copy in place and compare with the float model, relative to its output."""
     wanted = run_onnx(model, feeds)
-    quantize_dynamic(model)
-    onnx.checker.check_model(model, full_check=True)
+    rewritten(model)
     got = run_onnx(model, feeds)
     assert got.keys() == wanted.keys()
     for name, want in wanted.items():
@@ -76,10 +75,10 @@ def test_layers_with_special_features_stay_float_and_say_why(
 ) -> None:
     model = recurrent_model(cell, draw_parameters(cell, inputs=4, hidden=6), **options)
     before = copy.deepcopy(model)
-    done, kept = quantize_dynamic(model)
-    assert done == []
-    assert [item.node for item in kept] == [f"{cell.upper()} cell"]
-    assert reason in kept[0].reason
+    done = rewritten(model)
+    assert done.layers == {"cell": "float32"}
+    assert str(done.kept[0]).startswith(f"{cell.upper()} cell: ")
+    assert reason in done.kept[0].reason
     assert model == before
 
 
@@ -88,7 +87,7 @@ def test_relu_in_one_direction_only_stays_float() -> None:
     model = recurrent_model(
         "rnn", parameters, direction="bidirectional", activations=["Tanh", "Relu"]
     )
-    assert "one of Tanh and Relu" in quantize_dynamic(model)[1][0].reason
+    assert "one of Tanh and Relu" in rewritten(model).kept[0].reason
 
 
 @pytest.mark.parametrize("place", [1, 2, 3])
@@ -98,7 +97,7 @@ def test_dynamic_weights_stay_float(place: int) -> None:
     made = helper.make_node("Identity", [name], [f"{name}.copy"])
     model.graph.node.insert(0, made)
     model.graph.node[1].input[place] = f"{name}.copy"
-    assert "not" in quantize_dynamic(model)[1][0].reason
+    assert "not" in rewritten(model).kept[0].reason
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def test_weights_that_do_not_fit_their_node_are_refused(
     del node.attribute[:]
     node.attribute.extend([*kept, *(helper.make_attribute(k, v) for k, v in change.items())])
     with pytest.raises(ModelError, match=expected):
-        quantize_dynamic(model)
+        rewritten(model)
 
 
 # Linear layers
@@ -163,9 +162,9 @@ def test_other_gemms_stay_float(attributes: dict[str, Any], bias: tuple[int, ...
     model = make_model(
         [node], {"x": shape}, {"y": ["batch", 7]}, [tensor("w", W), tensor("c", normal(3, *bias))]
     )
-    done, kept = quantize_dynamic(model)
-    assert not done
-    assert "set" in kept[0].reason
+    done = rewritten(model)
+    assert done.layers == {"y": "float32"}
+    assert "set" in done.kept[0].reason
 
 
 def test_matmul_takes_the_bias_behind_it() -> None:
@@ -248,17 +247,16 @@ def test_a_weight_that_a_float_node_reads_too_stays() -> None:
         helper.make_node("Gather", ["w", "i"], ["z"]),
     ]
     model = linear(nodes, {"y": ["batch", 7], "z": [7]}, w=W, i=np.array(0))
-    done, _ = quantize_dynamic(model)
-    assert done == ["MatMul y"]
+    assert rewritten(model).layers == {"y": "int8-dynamic"}
     np.testing.assert_array_equal(run_onnx(model, {"x": normal(4, 5, 24)})["z"], W[0])
 
 
 def test_matmul_of_two_computed_values_stays_float() -> None:
     nodes = [helper.make_node("Transpose", ["x"], ["t"]),
              helper.make_node("MatMul", ["t", "x"], ["y"])]  # fmt: skip
-    done, kept = quantize_dynamic(linear(nodes, {"y": [24, 24]}))
-    assert not done
-    assert kept[0].reason == "the second factor is not a constant float matrix"
+    done = rewritten(linear(nodes, {"y": [24, 24]}))
+    assert done.layers == {"y": "float32"}
+    assert done.kept[0].reason == "the second factor is not a constant float matrix"
 
 
 @pytest.mark.parametrize("name", ["x", "h", "cell", "W", "R_l0"])

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import pytest
 from helpers.graphs import draw_parameters, make_model, normal, recurrent_model, run_onnx, tensor
+from helpers.quantized import rewritten
 from onnx import helper
 
-from edgernn.errors import ModelError
-from edgernn_exporters.quantization.dynamic import quantize_dynamic
-from edgernn_exporters.quantization.graph import GraphEditor, opset_of
+from edgernn_exporters.quantization.graph import GraphEditor
 
 
 def small() -> onnx.ModelProto:
@@ -19,7 +17,7 @@ def small() -> onnx.ModelProto:
 def test_constants_are_float_initializers_only() -> None:
     model = small()
     model.graph.initializer.append(tensor("i", np.array([4, 5])))
-    graph = GraphEditor(model)
+    graph = GraphEditor(model, 18)
     np.testing.assert_array_equal(graph.constant("w"), normal(1, 3, 2))
     assert graph.constant("x") is None
     assert graph.constant("i") is None
@@ -28,11 +26,14 @@ def test_constants_are_float_initializers_only() -> None:
 
 
 def test_names_are_unique_and_equal_values_stored_once() -> None:
-    graph = GraphEditor(small())
+    graph = GraphEditor(small(), 18)
     ones, twos = np.ones(2, np.float32), np.full(2, 2, np.float32)
     assert graph.add("a", ones) == graph.add("a", ones.copy())
-    assert len({graph.add("a", ones), graph.add("a", twos), graph.add("w", ones)}) == 3
+    assert len({graph.add("a", ones), graph.add("a", twos), graph.add("w", ones)}) == 2
+    assert graph.add("w", np.full(3, 2, np.float32)) != "w"
     assert graph.unique("x") != "x"
+    four = graph.add("a", np.ones(2, np.uint8), bits=4)
+    assert four != graph.add("a", np.ones(2, np.uint8))
 
 
 def test_a_sole_consumer_is_alone_of_the_kind_and_not_an_output() -> None:
@@ -43,7 +44,7 @@ def test_a_sole_consumer_is_alone_of_the_kind_and_not_an_output() -> None:
         helper.make_node("Abs", ["b"], ["d"]),
     ]
     model = make_model(nodes, {"x": ["n"]}, {"c": ["n"], "d": ["n"]})
-    graph = GraphEditor(model)
+    graph = GraphEditor(model, 18)
     found = graph.sole_consumer("a", "Abs")
     assert found is not None
     assert list(found.output) == ["b"]
@@ -61,16 +62,25 @@ def test_initializers_listed_as_inputs_leave_with_their_weights() -> None:
             helper.make_tensor_value_info(item.name, item.data_type, list(item.dims))
         )
     onnx.checker.check_model(model)
-    quantize_dynamic(model)
+    rewritten(model)
     assert [value.name for value in model.graph.input] == ["x"]
     assert run_onnx(model, {"x": normal(1, 5, 2, 4)})["y"].shape == (5, 1, 2, 6)
 
 
-def test_an_old_opset_is_converted_and_one_that_cannot_be_is_refused() -> None:
-    model = recurrent_model("lstm", draw_parameters("lstm", inputs=4, hidden=6), opset=13)
-    assert opset_of(GraphEditor(model).model) == 20
-    assert opset_of(onnx.ModelProto()) == 0
-    older = recurrent_model("gru", draw_parameters("gru", inputs=4, hidden=6), opset=7)
-    older.opset_import[0].version = 6
-    with pytest.raises(ModelError, match=r"opset 6 and cannot be brought to 20.*18 or newer"):
-        GraphEditor(older)
+def test_what_an_old_node_reads_is_redirected() -> None:
+    nodes = [helper.make_node("Neg", ["x"], ["a"]), helper.make_node("Abs", ["a"], ["y"])]
+    model = make_model(nodes, {"x": ["n"]}, {"y": ["n"]})
+    graph = GraphEditor(model, 18)
+    graph.read_instead("a", "b")
+    first, second = graph.nodes()
+    graph.finish([first, helper.make_node("Exp", ["a"], ["b"]), second])
+    np.testing.assert_allclose(run_onnx(model, {"x": np.float32([1, 2])})["y"], np.exp([-1, -2]))
+
+
+def test_initializers_that_nobody_reads_stay_unless_they_are_dropped() -> None:
+    model = small()
+    model.graph.initializer.extend([tensor("start", np.ones(2)), tensor("old", np.ones(2))])
+    graph = GraphEditor(model, 18)
+    graph.drop("old")
+    graph.finish(list(graph.nodes()))
+    assert [item.name for item in model.graph.initializer] == ["w", "start"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def command(path: Path, as_json: bool) -> None:
     meta = found.metadata
     lines = [
         ("file", f"{path}, {human_bytes(found.bytes)}, opset {found.opset}, {found.producer}"),
-        ("precision", f"{meta.precision}, {found.parameters:,} parameters"),
+        ("precision", f"{meta.precision}, {found.parameters:,} parameters{_trained(found)}"),
         *(("input", str(spec)) for spec in found.inputs),
         *(("output", str(spec)) for spec in found.outputs),
         *(("state", text) for text in _states(found)),
@@ -40,11 +41,19 @@ def command(path: Path, as_json: bool) -> None:
         lines.append(("streaming", "yes, causal" if causal else "no, looks at later inputs"))
     for layer in found.layers:
         attributes = ", ".join(f"{key}={value}" for key, value in layer.attributes.items())
+        shown = f" ({attributes})" if attributes else ""
         size = f"{layer.input_size} -> {layer.hidden_size}, {human_bytes(layer.weight_bytes)}"
-        lines.append(("layer", f"{layer.operator} {size} ({attributes})"))
+        lines.append(("layer", f"{layer.operator} {size}{shown}"))
+    if meta.layers:
+        lines.append(("layers", ", ".join(f"{name} {kind}" for name, kind in meta.layers.items())))
+    elif found.names:
+        use = "for --layer and --keep of edgernn quantize"
+        lines.append(("layers", f"{', '.join(found.names)} ({use})"))
     lines.append(("operators", ", ".join(f"{n} {op}" for op, n in found.operators.items())))
     if meta.precision != "float32":
-        lines.append(("", "names with Int8 are functions in the file, of standard operators"))
+        lines.append(
+            ("", "names of quantized layers are functions in the file, of standard operators")
+        )
     if meta.task:
         lines.append(("task", meta.task))
     if meta.preprocessing:
@@ -66,4 +75,24 @@ def _states(found: Inspection) -> Iterator[str]:
     contract = found.metadata.contract
     for spec in found.states:
         state = next(s for s in contract.states if s.input == spec.name) if contract else None
-        yield f"{spec} -> {state.output}, starts at {state.init}" if state else str(spec)
+        if state is None:
+            yield str(spec)
+            continue
+        unit = "" if state.scale is None else f", one unit is {_power(state.scale)}"
+        yield f"{spec} -> {state.output}, starts at {state.init}{unit}"
+
+
+def _power(unit: float) -> str:
+    """Render a power of two as such."""
+    mantissa, exponent = math.frexp(unit)
+    return f"2^{exponent - 1}" if mantissa == 0.5 else f"{unit:g}"
+
+
+def _trained(found: Inspection) -> str:
+    """Say what the layers were trained for, of a file from training with quantization."""
+    from edgernn.integer import Ranges
+
+    if found.metadata.ranges is None:
+        return ""
+    precisions = Ranges.from_json(found.metadata.ranges, str(found.path)).precisions
+    return f", trained for {', '.join(dict.fromkeys(precisions.values()))}" if precisions else ""

@@ -17,15 +17,14 @@ from helpers.graphs import (
     run_onnx,
     tensor,
 )
+from helpers.quantized import rewritten, stored_bytes
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper
 
 from edgernn import reference
-from edgernn_exporters.quantization.dynamic import quantize_dynamic
-from edgernn_exporters.quantization.functions import DOMAIN, NAMES, function
-from edgernn_exporters.quantization.weights import quantize_weight
+from edgernn_exporters.quantization.functions import DOMAIN, function
 
 ATOL = 2e-5  # float sums and gates; a rounding that went the other way would be 1e-3 and more
 
@@ -42,12 +41,11 @@ def directions_of(
     reverse = options.pop("reverse")
     sequences, lasts = [], []
     for d, backwards in enumerate(reverse):
-        w = quantize_weight(parameters.w[d].T.copy(), "w")
-        r = quantize_weight(parameters.r[d].T.copy(), "r")
+        w, r = stored_bytes(parameters.w[d].T), stored_bytes(parameters.r[d].T)
         rows = parameters.w.shape[1]
         bias = np.zeros(2 * rows, np.float32) if parameters.b is None else parameters.b[d]
         weights = reference.int8_dynamic_weights(
-            w.values, w.scale, r.values, r.scale, bias, bounded=options.get("activation") is None
+            *w, *r, bias, bounded=options.get("activation") is None
         )
         run = getattr(reference, cell)
         sequence = x[::-1] if backwards else x
@@ -58,10 +56,7 @@ def directions_of(
 
 
 def quantized(model: onnx.ModelProto) -> onnx.ModelProto:
-    done, kept = quantize_dynamic(model)
-    assert done, kept
-    assert not kept
-    onnx.checker.check_model(model, full_check=True)
+    assert not rewritten(model).kept
     return model
 
 
@@ -152,18 +147,18 @@ def test_opsets(name: str, opset: int) -> None:
 
 
 def linear_call(weight: Floats, bias: Floats, shape: list[int | str]) -> onnx.ModelProto:
-    quantized_weight = quantize_weight(weight, "w")
+    values, scale = stored_bytes(weight)
     node = helper.make_node("LinearInt8Dynamic", ["x", "w", "ws", "b"], ["y"], domain=DOMAIN)
     return make_model(
         [node],
         {"x": [*shape, weight.shape[0]]},
         {"y": [*shape, weight.shape[1]]},
         [
-            tensor("w", quantized_weight.values),
-            tensor("ws", quantized_weight.scale),
+            tensor("w", values),
+            tensor("ws", scale),
             tensor("b", bias),
         ],
-        functions=[function("LinearInt8Dynamic")],
+        functions=[function("LinearInt8Dynamic", 20)],
     )
 
 
@@ -184,8 +179,7 @@ def test_linear_layers_with_extreme_values_equal_the_reference(
     weight: Floats, x_scale: float
 ) -> None:
     x, bias = normal(3, 2, 5, 4, scale=x_scale), normal(4, 3)
-    stored = quantize_weight(weight, "w")
-    want = reference.row_product(x, stored.values, stored.scale) + bias
+    want = reference.row_product(x, *stored_bytes(weight)) + bias
     got = run_onnx(linear_call(weight, bias, ["a", "b"]), {"x": x})["y"]
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-30)
@@ -198,8 +192,7 @@ def test_linear_layers_of_any_rank_equal_the_reference(
 ) -> None:
     weight, bias = normal(seed, inner, outer), normal(seed + 1, outer)
     x = normal(seed + 2, *([2, 3, 2][: rank - 1]), inner)
-    stored = quantize_weight(weight, "w")
-    want = reference.row_product(x, stored.values, stored.scale) + bias
+    want = reference.row_product(x, *stored_bytes(weight)) + bias
     got = run_onnx(linear_call(weight, bias, list("abc")[: rank - 1]), {"x": x})["y"]
     np.testing.assert_array_equal(got, want)
 
@@ -258,12 +251,3 @@ def test_linear_rows_are_the_same_bits_alone_and_in_a_batch() -> None:
     for row in range(8):
         np.testing.assert_array_equal(run_onnx(model, {"x": x[row : row + 1]})["y"][0],
                                       together[row])  # fmt: skip
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("opset", [18, 20, 23])
-def test_functions_use_standard_operators_only(name: str, opset: int) -> None:
-    made = function(name, opset)
-    assert [(item.domain, item.version) for item in made.opset_import] == [("", opset)]
-    assert {node.domain for node in made.node} <= {"", "ai.onnx"}
-    assert all(onnx.defs.has(node.op_type) for node in made.node)

@@ -27,11 +27,6 @@ Attribute ``reverse`` is ``[1]`` for a layer that walks backwards in time, else 
 
 from __future__ import annotations
 
-import onnx
-
-DOMAIN = "edgernn"
-OPSET = 20
-
 _CONSTANTS = """
   zero = Constant <value = uint8 {128}> ()
   unit = Constant <value = float {0.007874015748031496}> ()
@@ -108,7 +103,7 @@ _AFTER = """
   hk = Unsqueeze (h1, axis)
 """
 
-_TEXTS = {
+TEXTS = {
     "LinearInt8Dynamic": f"(x, w, ws, wb) => (y) {{ {_LINEAR} y = Add (xw, wb) }}",
     "GRUInt8Dynamic": f"""<reverse> (x, w, ws, wb, r, rs, rb, h) => (y, hk) {{
 {_BEFORE}{_GRU_SIZES}
@@ -188,11 +183,3 @@ _TEXTS = {
   }}> (h0, p)
 {_AFTER} }}""",
 }
-
-NAMES = tuple(_TEXTS)
-
-
-def function(name: str, opset: int = OPSET) -> onnx.FunctionProto:
-    """Return one of the functions in `NAMES`, for a model of this opset (18 or newer)."""
-    header = f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{name} '
-    return onnx.parser.parse_function(header + _TEXTS[name])
