@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -29,42 +29,60 @@ def run_in_chunks(session: Session, inputs: Arrays, chunk: int) -> Arrays:
         >>> run_in_chunks(session, {"x": features}, chunk=1)["y"].shape
         (1, 100, 10)
     """
+    pieces = list(iterate_chunks(session, inputs, chunk))
+    contract = session.metadata.contract
+    assert contract is not None
+    names = [spec.name for spec in session.outputs]
+    return {key: _joined(pieces, key, contract.stream.outputs[key]) for key in names}
+
+
+def iterate_chunks(session: Session, inputs: Mapping[str, Array], chunk: int) -> Iterator[Arrays]:
+    """Run sequences through a stream and yield the outputs of each call.
+
+    Raises:
+        ContractError, InputError: As `run_in_chunks`.
+    """
+    steps, batch = measure_sequences(session, inputs)
+    if chunk < 1:
+        raise InputError(f"chunk must be at least 1 time step, got {chunk}")
+    stream = session.stream(batch=batch)
+    for start in range(0, steps, chunk):
+        yield stream.step(cut(session, inputs, start, start + chunk))
+
+
+def measure_sequences(session: Session, inputs: Mapping[str, Array]) -> tuple[int, int]:
+    """Return how many time steps and rows the inputs have.
+
+    Raises:
+        ContractError: The model has no time axis, so it cannot stream.
+        InputError: The inputs do not fit the model.
+    """
     contract = session.metadata.contract
     places = contract.stream.inputs if contract is not None else {}
-    timed = {name: place.time for name, place in places.items() if place.time is not None}
+    timed = [(name, place.time) for name, place in places.items() if place.time is not None]
     if contract is None or not timed:
         raise ContractError(
             "the model has no state contract with a time axis, so it cannot stream; export it "
             "with edgernn export"
         )
-    if chunk < 1:
-        raise InputError(f"chunk must be at least 1 time step, got {chunk}")
     check_inputs(session.inputs, places, inputs)
-    name, axis = next(iter(timed.items()))
-    steps = inputs[name].shape[axis]
-    stream = session.stream(batch=_batch_of(places, inputs))
-    names = [spec.name for spec in session.outputs]
-    pieces: list[Arrays] = []
-    for start in range(0, steps, chunk):
-        piece = {
-            key: _cut(value, timed[key], start, start + chunk) if key in timed else value
-            for key, value in inputs.items()
-        }
-        pieces.append(stream.step(piece))
-    return {key: _joined(pieces, key, contract.stream.outputs[key]) for key in names}
+    name, axis = timed[0]
+    rows = [inputs[key].shape[place.batch] for key, place in places.items()
+            if place.batch is not None]  # fmt: skip
+    return int(inputs[name].shape[axis]), int(rows[0]) if rows else 1
 
 
-def _batch_of(places: Mapping[str, Axes], inputs: Arrays) -> int:
-    for name, place in places.items():
-        if place.batch is not None:
-            return int(inputs[name].shape[place.batch])
-    return 1
-
-
-def _cut(value: Array, axis: int, start: int, stop: int) -> Array:
-    index = [slice(None)] * value.ndim
-    index[axis] = slice(start, stop)
-    return value[tuple(index)]
+def cut(session: Session, inputs: Mapping[str, Array], start: int, stop: int) -> Arrays:
+    """Cut the time steps ``start`` to ``stop`` out of the inputs that have a time axis."""
+    contract = session.metadata.contract
+    assert contract is not None
+    pieces: Arrays = {}
+    for name, value in inputs.items():
+        axis = contract.stream.inputs[name].time
+        index = [slice(start, stop) if place == axis else slice(None)
+                 for place in range(value.ndim)]  # fmt: skip
+        pieces[name] = value[tuple(index)]
+    return pieces
 
 
 def _joined(pieces: list[Arrays], name: str, place: Axes) -> Array:
