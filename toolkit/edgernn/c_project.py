@@ -53,6 +53,7 @@ class CState:
         dtype: numpy name of the element type.
         shape: Fixed shape.
         offset_bytes: Where it begins in the struct.
+        scale: Value of one unit of an integer state; None for a float state.
     """
 
     name: str
@@ -61,6 +62,7 @@ class CState:
     dtype: str
     shape: tuple[int, ...]
     offset_bytes: int
+    scale: float | None = None
 
 
 @dataclass(frozen=True)

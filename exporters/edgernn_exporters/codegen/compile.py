@@ -202,7 +202,7 @@ def _project(built: Built, name: str, target: str, most: int) -> CProject:
         inputs=tuple(_tensor(port) for port in ports.inputs),
         outputs=tuple(_tensor(port) for port in ports.outputs),
         states=tuple(
-            CState(s.input, s.output, s.buffer.name, s.dtype, s.shape, offset)
+            CState(s.input, s.output, s.buffer.name, s.dtype, s.shape, offset, s.scale)
             for s, offset in zip(ports.states, state_offsets(built), strict=True)
         ),
         state_bytes=state_bytes(built),

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgernn_exporters.quantization.functions import DOMAIN
-from edgernn_exporters.quantization.graph import opset_of
+from edgernn_exporters.quantization.opset import opset_of
 
 _FOLDED_ELEMENTS = 1 << 24
 _NOT_FOLDED = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",

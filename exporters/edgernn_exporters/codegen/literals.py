@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,12 @@ from edgernn_exporters.codegen.loops import literal
 from edgernn_exporters.codegen.values import C_TYPES
 
 _LINE = 96
+
+
+def unit_text(scale: float) -> str:
+    """Return the value of one unit of an integer state for people: ``2^-15``, or a number."""
+    fraction, exponent = math.frexp(scale)
+    return f"2^{exponent - 1}" if fraction == 0.5 else f"{scale:.9g}"
 
 
 def c_array(name: str, array: NDArray[Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from edgernn.c_project import CProject, CTensor
+from edgernn_exporters.codegen.literals import unit_text
 from edgernn_exporters.codegen.selftest import size_macro
 from edgernn_exporters.codegen.templates import fill
 from edgernn_exporters.codegen.values import C_TYPES
@@ -122,6 +123,6 @@ def state_rows(project: CProject) -> list[str]:
     """Return the states as rows of a Markdown table."""
     return [
         f"| state | `{C_TYPES[s.dtype]} {s.c_name}[{math.prod(s.shape)}]` | {math.prod(s.shape)} | "
-        f"{list(s.shape)} |"
+        f"{list(s.shape)}{'' if s.scale is None else f', one unit is {unit_text(s.scale)}'} |"
         for s in project.states
     ]

@@ -68,7 +68,7 @@ class Port:
 
 @dataclass(frozen=True)
 class State:
-    """A member of ``NAME_state``."""
+    """A member of ``NAME_state``; ``scale`` is the value of one unit of an integer state."""
 
     input: str
     output: str
@@ -76,6 +76,7 @@ class State:
     dtype: str
     shape: tuple[int, ...]
     init: str
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _state(resolve: _Resolver, value: onnx.ValueInfoProto, spec: StateSpec, name
     dtype, shape = resolve.tensor(value, Axes(spec.batch_axis, None))
     sizes = tuple(size for size in shape if isinstance(size, int))
     buffer = Buffer(names.unique(value.name), C_TYPES[dtype], count(sizes), "state")
-    return State(value.name, spec.output, buffer, dtype, sizes, spec.init)
+    return State(value.name, spec.output, buffer, dtype, sizes, spec.init, spec.scale)
 
 
 class _Resolver:

@@ -11,7 +11,7 @@ import numpy as np
 from edgernn_exporters.codegen.build import Built
 from edgernn_exporters.codegen.dims import Steps
 from edgernn_exporters.codegen.layouts import Layout
-from edgernn_exporters.codegen.literals import c_array
+from edgernn_exporters.codegen.literals import c_array, unit_text
 from edgernn_exporters.codegen.names import printable
 from edgernn_exporters.codegen.ports import Port, State
 from edgernn_exporters.codegen.values import Buffer
@@ -134,6 +134,7 @@ def _layout(layout: Layout) -> str:
         f"#define EDGERNN_F32_ROWS {layout.f32_rows}",
         f"#define EDGERNN_I8_ROWS {layout.i8_rows}",
         f"#define EDGERNN_I8_DEPTH {layout.i8_depth}",
+        f"#define EDGERNN_I16_DEPTH {layout.i16_depth}",
         f"#define EDGERNN_I8_WIDE {2 if layout.i8_wide else 0}",
     ]
     return "\n".join(lines)
@@ -330,7 +331,8 @@ def _members(built: Built) -> list[str]:
 
 def _member(state: State) -> str:
     size = int(np.prod(state.shape)) if state.shape else 1
-    where = f"{printable(state.input)} {list(state.shape)}"
+    unit = "" if state.scale is None else f", one unit is {unit_text(state.scale)}"
+    where = f"{printable(state.input)} {list(state.shape)}{unit}"
     declaration = f"{state.buffer.c_type} {state.buffer.name}[{size}]"
     return f"    {declaration} __attribute__((aligned(8))); /* {where} */"
 

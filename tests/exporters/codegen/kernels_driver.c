@@ -8,8 +8,12 @@
 #include <stdlib.h>
 
 #include "edgernn_cells.h"
+#include "edgernn_cells_i16.h"
 #include "edgernn_linear_f32.h"
+#include "edgernn_linear_i4.h"
 #include "edgernn_linear_i8.h"
+#include "edgernn_linear_w8a16.h"
+#include "edgernn_quantize_static.h"
 
 #define NONE 0xffffffffu
 #define SAME 0xfffffffeu
@@ -111,8 +115,68 @@ static void cell(float *h, float *c, const float *a, const float *p, const float
     }
 }
 
+/* h and c lie behind each other; v: hidden, which, shift of the cell state. */
+static void integer_cell(int16_t *h, const float *a, const float *p, const float *s,
+    const int16_t *kept, const uint32_t *v)
+{
+    const size_t hidden = v[0];
+    switch (v[1]) {
+    case 0:
+        edgernn_lstm_gates_i16(h, h + hidden, a, (int)v[2], hidden);
+        break;
+    case 1:
+        edgernn_gru_gates_i16(h, a, p, s, hidden);
+        break;
+    case 2:
+        edgernn_gru_reset_i16(h, a, kept, hidden);
+        break;
+    case 3:
+        edgernn_gru_update_i16(h, a, p, hidden);
+        break;
+    case 4:
+        edgernn_rnn_tanh_i16(h, a, hidden);
+        break;
+    default:
+        edgernn_rnn_relu_i16(h, a, hidden);
+    }
+}
+
+/* Operations of the integer precisions on a[0]; v: what the test sends. */
+static void integer(const array *a, const uint32_t *v)
+{
+    const float *x = a[1].data;
+    switch (v[0]) {
+    case 6: /* y, start, q, w, w_scale; m n k, strides of y, start, q */
+        edgernn_linear_i4(a[0].data, v[4], x, v[5], a[2].data, v[6], a[3].data, a[4].data, v[1],
+            v[2], v[3]);
+        break;
+    case 7:
+        edgernn_linear_w8a16(a[0].data, v[4], x, v[5], a[2].data, v[6], a[3].data, a[4].data, v[1],
+            v[2], v[3]);
+        break;
+    case 8: /* q, x, center, inverse; step k size */
+        edgernn_quantize_static(a[0].data, x, a[2].data, a[3].data, v[1], v[2], v[3]);
+        break;
+    case 9:
+        edgernn_quantize_static_i16(a[0].data, x, a[2].data, a[3].data, v[1], v[2], v[3]);
+        break;
+    case 10: /* q, h; k size */
+        edgernn_narrow_state(a[0].data, a[1].data, v[1], v[2]);
+        break;
+    case 11:
+        edgernn_copy_state(a[0].data, a[1].data, v[1], v[2]);
+        break;
+    case 12: /* y, h, unit; n */
+        edgernn_widen_state(a[0].data, a[1].data, *(float *)a[2].data, v[1]);
+        break;
+    default: /* h and c, a, p, s, kept */
+        integer_cell(a[0].data, x, a[2].data, a[3].data, a[4].data, v + 1);
+    }
+}
+
 int main(void)
 {
+    static const int counts[] = {4, 6, 2, 2, 4, 2, 5, 5, 4, 4, 2, 2, 3, 5}; /* arrays */
     for (;;) {
         uint32_t v[8], bytes;
         float answer = 0.0f;
@@ -120,7 +184,7 @@ int main(void)
         int count, i;
         get(v, sizeof v);
         a[0] = get_array(NULL);
-        count = v[0] == 0 ? 4 : v[0] == 1 ? 6 : v[0] == 4 ? 4 : 2;
+        count = counts[v[0]];
         for (i = 1; i < count; i++)
             a[i] = get_array(a[0].data);
         if (v[0] == 0) { /* y, start, x, w; m n k, strides of y, start, x */
@@ -138,6 +202,8 @@ int main(void)
         } else if (v[0] == 4) { /* h and c, a, p, s; hidden, which */
             float *h = a[0].data;
             cell(h, h + v[1], a[1].data, a[2].data, a[3].data, v[1], v[2]);
+        } else if (v[0] >= 6) {
+            integer(a, v);
         } else { /* y, x; n, which */
             activation(a[0].data, a[1].data, v[1], v[2]);
         }

@@ -6,8 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +14,7 @@ from helpers.kernels import (
     A64,
     AVX2,
     AVX512,
-    BUILDS,
     DOT,
-    DRIVER,
     F32,
     GUARD,
     HOST,
@@ -48,24 +44,6 @@ from helpers.kernels import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-@pytest.fixture(scope="module", params=BUILDS, ids=lambda build: build.name)
-def program(request):
-    build = request.param
-    if reason := build.missing():
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "driver"
-        flags = ["-O3", "-ffp-contract=off", *build.flags, *build.layout.flags(), f"-I{KERNELS}"]
-        compile_c(build.compiler, *STRICT, *flags, str(DRIVER), "-o", str(path))
-        running = Program(build, path)
-        yield running
-        running.close()
-
-
-# The layouts, in numpy.
-
 
 SHAPES = st.tuples(
     st.integers(1, 14),

@@ -2,48 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-import edgernn_exporters.codegen
-
-KERNELS = Path(edgernn_exporters.codegen.__file__).parent / "kernels"
-CLEAN = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
-LINK = [
-    "--specs=picolibc.specs", "--oslib=semihost", "--crt0=hosted",
-    "-Wl,--defsym=__stack_size=0x8000",
-    "-Wl,--defsym=__flash=0", "-Wl,--defsym=__flash_size=0x80000",
-    "-Wl,--defsym=__ram=0x20000000", "-Wl,--defsym=__ram_size=0x80000",
-]  # fmt: skip
-ROWS = ["-DEDGERNN_F32_ROWS=4", "-DEDGERNN_I8_ROWS=4"]
-WIDE, DEEP = "-DEDGERNN_I8_WIDE=2", "-DEDGERNN_I8_DEPTH=16"
-M4, M7, M55 = "mps2-an386", "mps2-an500", "mps3-an547"
-
-
-@dataclass(frozen=True)
-class Core:
-    """An emulated core: its machine, the layout of the weights, the compiler's flags."""
-
-    machine: str
-    layout: str
-    flags: tuple[str, ...]
-
-
-HARD = "-mfloat-abi=hard"
-CORES = {
-    "cortex-m4": Core(M4, WIDE, ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", HARD)),
-    "cortex-m7": Core(M7, WIDE, ("-mcpu=cortex-m7", "-mfpu=fpv5-d16", HARD)),
-    "cortex-m55": Core(M55, DEEP, ("-mcpu=cortex-m55", HARD)),
-    "cortex-m4 without FPU": Core(M4, WIDE, ("-mcpu=cortex-m4", "-mfloat-abi=soft")),
-    "cortex-m55, layout of cortex-m4": Core(M55, WIDE, ("-mcpu=cortex-m55", HARD)),
-    "cortex-m4, layout of cortex-m55": Core(
-        M4, DEEP, ("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", HARD)
-    ),
-}
+from helpers.cortex_m import CORES, missing, output
 
 # Prints one line for each case. What must be exact is printed as a hash of its bits, what may
 # differ in the last bits as its distance from a sum in double.
@@ -253,46 +215,21 @@ int main(void)
 
 @pytest.fixture(autouse=True)
 def _toolchain() -> None:
-    """Skip the tests if the cross compiler, its library or the emulator is missing."""
-    for program in ("arm-none-eabi-gcc", "qemu-system-arm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    command = ["arm-none-eabi-gcc", "--specs=picolibc.specs", "-E", "-xc", "/dev/null"]
-    if subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("picolibc for arm-none-eabi-gcc is not installed")
-
-
-def output(folder: Path, core: Core, *flags: str) -> list[str]:
-    """Build the program for ``core``, run it and return its lines."""
-    source, program = folder / "check.c", folder / "check.elf"
-    source.write_text(PROGRAM)
-    built = subprocess.run(
-        ["arm-none-eabi-gcc", "-mthumb", *core.flags, *CLEAN, *ROWS, core.layout, *flags,
-         "-I", KERNELS, source, "-o", program, *LINK],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    ran = subprocess.run(
-        ["qemu-system-arm", "-M", core.machine, "-nographic", "-monitor", "none", "-serial", "none",
-         "-semihosting-config", "enable=on,target=native", "-kernel", program],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-        timeout=120,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stdout
-    return ran.stdout.splitlines()
+    if reason := missing():
+        pytest.skip(reason)
 
 
 @pytest.mark.parametrize("name", CORES)
 def test_bits_of_the_portable_kernels(name: str, tmp_path: Path) -> None:
-    portable = output(tmp_path, CORES[name], "-O2", "-DEDGERNN_PORTABLE")
+    portable = output(tmp_path, PROGRAM, CORES[name], "-O2", "-DEDGERNN_PORTABLE")
     assert len(portable) > 200
     assert not [line for line in portable if "WRONG" in line]
-    assert output(tmp_path, CORES[name], "-O3") == portable
+    assert output(tmp_path, PROGRAM, CORES[name], "-O3") == portable
 
 
 @pytest.mark.parametrize("optimisation", ["-O0", "-Os"])
 @pytest.mark.parametrize("name", ["cortex-m4", "cortex-m55"])
 def test_any_optimisation(name: str, optimisation: str, tmp_path: Path) -> None:
     """The assembly finds its registers whatever the compiler keeps in them."""
-    first = output(tmp_path, CORES[name], "-O3")
-    assert output(tmp_path, CORES[name], optimisation) == first
+    first = output(tmp_path, PROGRAM, CORES[name], "-O3")
+    assert output(tmp_path, PROGRAM, CORES[name], optimisation) == first

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.graphs import Floats, draw_parameters, make_model, normal, recurrent_model, tensor
+from helpers.quantized import rewritten, stored_bytes
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from onnx import helper
@@ -17,9 +18,7 @@ from edgernn import reference
 from edgernn.c_gates import GENERATED
 from edgernn.reference import Weights
 from edgernn_exporters.codegen import compile as generate
-from edgernn_exporters.quantization.dynamic import quantize_dynamic
 from edgernn_exporters.quantization.functions import DOMAIN, function
-from edgernn_exporters.quantization.weights import quantize_weight
 from edgernn_runtimes import native
 
 PHASES = [Phase.explicit, Phase.generate]
@@ -29,10 +28,8 @@ ISAS = [None, "portable"]
 
 def weights_of(parameters: Any, d: int, *, bounded: bool) -> Weights:
     """Return the reference's weights of direction ``d``, quantized as the exporter does."""
-    w, r = (quantize_weight(m[d].T.copy(), "m") for m in (parameters.w, parameters.r))
-    return reference.int8_dynamic_weights(
-        w.values, w.scale, r.values, r.scale, parameters.b[d], bounded=bounded
-    )
+    w, r = (stored_bytes(m[d].T) for m in (parameters.w, parameters.r))
+    return reference.int8_dynamic_weights(*w, *r, parameters.b[d], bounded=bounded)
 
 
 def expected(
@@ -86,7 +83,7 @@ def test_layers_have_the_bits_of_the_reference(
     parameters = draw_parameters(cell, inputs=inputs, hidden=hidden, directions=count, seed=seed)
     direction = "bidirectional" if both else "forward"
     model = recurrent_model(cell, parameters, direction=direction, **attributes)
-    quantize_dynamic(model)
+    rewritten(model)
     path = tmp_path / "model.onnx"
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -111,17 +108,17 @@ def test_linear_layers_have_the_bits_of_the_reference(isa: str | None, tmp_path:
     initializers, nodes, shapes, feeds, want = [], [], {}, {}, {}
     for number, (inner, outer) in enumerate(sizes):
         weight, bias = normal(number, inner, outer), normal(number + 50, outer)
-        stored = quantize_weight(weight, "w")
-        initializers += [tensor(f"w{number}", stored.values), tensor(f"s{number}", stored.scale),
+        values, scale = stored_bytes(weight)
+        initializers += [tensor(f"w{number}", values), tensor(f"s{number}", scale),
                          tensor(f"b{number}", bias)]  # fmt: skip
         names = [f"{letter}{number}" for letter in "xwsb"]
         nodes.append(helper.make_node("LinearInt8Dynamic", names, [f"y{number}"], domain=DOMAIN))
         x = normal(number + 9, 2, 5, inner) * np.float32(10.0 ** (number - 3))
         shapes[f"x{number}"], feeds[f"x{number}"] = [2, 5, inner], x
-        want[f"y{number}"] = reference.row_product(x, stored.values, stored.scale) + bias
+        want[f"y{number}"] = reference.row_product(x, values, scale) + bias
     outputs = {name: list(value.shape) for name, value in want.items()}
     model = make_model(
-        nodes, shapes, outputs, initializers, functions=[function("LinearInt8Dynamic")]
+        nodes, shapes, outputs, initializers, functions=[function("LinearInt8Dynamic", 20)]
     )
     path = tmp_path / "model.onnx"
     onnx.save(model, path)

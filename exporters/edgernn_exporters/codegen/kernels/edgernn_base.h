@@ -4,6 +4,7 @@
  *   EDGERNN_F32_ROWS   rows per block of float weights
  *   EDGERNN_I8_ROWS    rows per block of int8 weights
  *   EDGERNN_I8_DEPTH   consecutive inputs of one row in a block (a multiple of 4)
+ *   EDGERNN_I16_DEPTH  the same where int8 weights multiply 16-bit inputs
  *   EDGERNN_I8_WIDE    0, or 2 for cores that multiply pairs of int16: quantized inputs are int16,
  *                      each group of 4 stored as 0, 2, 1, 3; weights in pairs of rows (see
  *                      edgernn_linear_i8.h)
@@ -34,6 +35,9 @@
 #ifndef EDGERNN_I8_DEPTH
 #define EDGERNN_I8_DEPTH 4
 #endif
+#ifndef EDGERNN_I16_DEPTH
+#define EDGERNN_I16_DEPTH 2
+#endif
 #ifndef EDGERNN_I8_WIDE
 #define EDGERNN_I8_WIDE 0
 #endif
@@ -41,8 +45,8 @@
 #error "edgernn: EDGERNN_I8_DEPTH and EDGERNN_F32_ROWS must be multiples of 4"
 #endif
 #if EDGERNN_I8_WIDE != 0 && \
-    (EDGERNN_I8_WIDE != 2 || EDGERNN_I8_DEPTH != 4 || EDGERNN_I8_ROWS % 2 != 0)
-#error "edgernn: EDGERNN_I8_WIDE must be 0, or 2 with EDGERNN_I8_DEPTH 4 and even EDGERNN_I8_ROWS"
+    (EDGERNN_I8_WIDE != 2 || EDGERNN_I8_DEPTH != 4 || EDGERNN_I8_ROWS % 4 != 0)
+#error "edgernn: EDGERNN_I8_WIDE must be 0, or 2 with EDGERNN_I8_DEPTH 4, EDGERNN_I8_ROWS 4, 8, ..."
 #endif
 
 #ifndef EDGERNN_PORTABLE
@@ -67,6 +71,9 @@
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FEATURE_SIMD32) && !defined(__ARM_NEON) && \
     !defined(EDGERNN_MVE)
 #define EDGERNN_DSP 1
+#endif
+#if defined(EDGERNN_DSP) && defined(__ARM_FP) && (__ARM_FP & 4) && __ARM_ARCH_PROFILE == 'M'
+#define EDGERNN_DSP_FPU 1
 #endif
 #endif
 

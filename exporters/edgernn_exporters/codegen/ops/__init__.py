@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import onnx
 
+from edgernn_exporters.codegen.integer_products import FORMS
 from edgernn_exporters.codegen.lowering import Lowering
 from edgernn_exporters.codegen.ops import (
     casting,
     convolution,
+    convolution_integer,
     elementwise,
     joining,
     linear,
@@ -17,6 +19,7 @@ from edgernn_exporters.codegen.ops import (
     pooling,
     recurrent,
     recurrent_int8,
+    recurrent_integer,
     reduction,
     selection,
     shape_arithmetic,
@@ -44,6 +47,9 @@ STANDARD: dict[str, Lower] = {
 OURS: dict[str, Lower] = {
     **dict.fromkeys(recurrent_int8.KINDS, recurrent_int8.recurrent_int8),
     "LinearInt8Dynamic": linear.linear_int8,
+    **dict.fromkeys(recurrent_integer.KINDS, recurrent_integer.recurrent_integer),
+    **convolution_integer.LOWERINGS,
+    **{f"Linear{suffix}": linear.linear_integer for suffix in FORMS},
 }
 
 

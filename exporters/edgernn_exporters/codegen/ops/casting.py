@@ -52,7 +52,7 @@ def _cast(lowering: Lowering, node: onnx.NodeProto, to: str) -> None:
 
 
 def quantize(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """QuantizeLinear to 8 bits with constant scale and zero point, for all or for an axis."""
+    """QuantizeLinear to 8 or 16 bits with constant scale and zero point, for all or for an axis."""
     rank = len(lowering.shape(node.input[0]))
     attributes = attributes_of(node)
     zero = _zero_point(lowering, node, np.zeros((), np.uint8))
@@ -107,7 +107,7 @@ def _along_axis(
     return names
 
 
-_RANGES = {"uint8": (0, 255), "int8": (-128, 127)}
+_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767)}
 _NAMES = {
     int(kind): onnx.helper.tensor_dtype_to_np_dtype(kind).name
     for kind in (

@@ -7,6 +7,7 @@ out as a loop over the units.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgernn_exporters.codegen.loops import literal
@@ -138,7 +139,7 @@ def lstm_cell(recurrent: Product, options: Options, hidden: int) -> Cell:
             f"({h})[j] = {f.of(gate(1, 'next', 1))} * {out.of('next')};",
         ])  # fmt: skip
 
-    return Cell(products, update, tuple(recurrent.scratch()))
+    return Cell(products, update, tuple(recurrent.scratch()), copied(hidden))
 
 
 def gru_cell(
@@ -212,8 +213,8 @@ def gru_cell(
         return _loop(hidden, next_state(h, f"({a})[j]", f"({a})[{2 * hidden} + j]"))
 
     if linear_before_reset:
-        return Cell(products_after, update_after, memory)
-    return Cell(products_before, update_before, memory)
+        return Cell(products_after, update_after, memory, copied(hidden))
+    return Cell(products_before, update_before, memory, copied(hidden))
 
 
 def rnn_cell(recurrent: Product, options: Options, hidden: int) -> Cell:
@@ -228,7 +229,12 @@ def rnn_cell(recurrent: Product, options: Options, hidden: int) -> Cell:
         value = options.activations[0].of(options.clipped(f"({a})[j]"))
         return _loop(hidden, [f"({h})[j] = {value};"])
 
-    return Cell(products, update, tuple(recurrent.scratch()))
+    return Cell(products, update, tuple(recurrent.scratch()), copied(hidden))
+
+
+def copied(hidden: int) -> Callable[[str, str], str]:
+    """Return what copies a float state to the output."""
+    return lambda y, h: f"edgernn_copy({y}, {h}, {hidden});"
 
 
 def _loop(hidden: int, body: list[str]) -> str:

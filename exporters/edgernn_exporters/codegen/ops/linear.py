@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from edgernn_exporters.codegen.dims import Dim, Shape, at, broadcast, count, multiply
 from edgernn_exporters.codegen.expressions import define_view, expression, plain_view
+from edgernn_exporters.codegen.integer_products import FORMS, dynamic_product, input_product
 from edgernn_exporters.codegen.loops import materialize, merged, view_loops
 from edgernn_exporters.codegen.lowering import Lowering, attributes_of, float_constant
 from edgernn_exporters.codegen.ops.elementwise import number_of
 from edgernn_exporters.codegen.ops.normalization import following_scale
-from edgernn_exporters.codegen.products import Product, Rows, byte_product, float_product
+from edgernn_exporters.codegen.products import Product, Rows, float_product
 from edgernn_exporters.codegen.refusal import NotLoweredError
 from edgernn_exporters.codegen.strided import inserted, permuted, repeated, row_major, view_of
 from edgernn_exporters.codegen.values import Lazy, Tensor, View
@@ -82,10 +83,24 @@ def linear_int8(lowering: Lowering, node: onnx.NodeProto) -> None:
     x, w, ws, wb = node.input
     values = lowering.require_constant(w, "weight")
     scale = float_constant(lowering.require_constant(ws, "scale"))
-    bias = lowering.weight(wb, float_constant(lowering.require_constant(wb, "bias")))
     m = count(lowering.shape(x)[:-1])
-    product = byte_product(lowering, w, values, scale, m, bounded=False)
-    made = _emit(lowering, node, product, plain_view(lowering, x, node), bias, node.output[0])
+    product = dynamic_product(lowering, w, values, scale, m, bounded=False)
+    _emit_with_bias(lowering, node, product, x, wb)
+
+
+def linear_integer(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """``LinearInt8``, ``LinearW8A16``, ``LinearInt4 (x, xc, xi, w, wm, wb) -> y``."""
+    x, xc, xi, w, wm, wb = node.input
+    m = count(lowering.shape(x)[:-1])
+    form = FORMS[node.op_type.removeprefix("Linear")]
+    _emit_with_bias(lowering, node, input_product(lowering, form, (xc, xi, w, wm), m), x, wb)
+
+
+def _emit_with_bias(
+    lowering: Lowering, node: onnx.NodeProto, product: Product, x: str, bias: str
+) -> None:
+    stored = lowering.weight(bias, float_constant(lowering.require_constant(bias, "bias")))
+    made = _emit(lowering, node, product, plain_view(lowering, x, node), stored, node.output[0])
     lowering.define(node.output[0], made)
 
 

@@ -140,8 +140,20 @@ def open_layer(
     starts: list[str],
     lengths: str = "",
     directions_in_y: bool = True,
+    dtype: str = "float32",
 ) -> Layer:
-    """Define a node's outputs, and copy the initial states to where they are updated."""
+    """Define a node's outputs, and copy the initial states to where they are updated.
+
+    Args:
+        lowering: Where to.
+        node: A recurrent node; its outputs are all outputs and the last states.
+        geometry: Sizes.
+        x: Input.
+        starts: Names of the initial states; "" for zeros.
+        lengths: Name of the steps of each batch row, if they differ.
+        directions_in_y: True if y has an axis for directions.
+        dtype: Of the states.
+    """
     g = geometry
     outputs = [*node.output, *[""] * 3]
     y_shape: Shape
@@ -156,7 +168,7 @@ def open_layer(
         state_shape = (g.batch, g.directions, g.hidden)
     states = []
     for start, output in zip(starts, outputs[1:], strict=False):
-        states.append(_state(lowering, start, output, state_shape))
+        states.append(_state(lowering, start, output, state_shape, dtype))
     y = None
     if outputs[0]:
         y = lowering.destination(outputs[0], y_shape)
@@ -182,17 +194,18 @@ def _geometry(x: Tensor, hidden: int, gates: int, directions: int, batch_first: 
     return Geometry(time, batch, hidden, gates, directions, batch_first)
 
 
-def _state(lowering: Lowering, start: str, output: str, shape: Shape) -> Tensor:
+def _state(lowering: Lowering, start: str, output: str, shape: Shape, dtype: str) -> Tensor:
     """Return the memory of a state, holding its first value; shared with the caller's if it can."""
     first = lowering.tensor(start) if start else None
-    if first is not None and first.shape != shape:
-        raise NotLoweredError(f"its initial state {start!r} has another shape than {list(shape)}")
+    if first is not None and (first.shape, first.dtype) != (shape, dtype):
+        raise NotLoweredError(f"its initial state {start!r} is not {dtype} {list(shape)}")
     if first is not None and lowering.updates_in_place(start, output):
         lowering.define(output, first)
         return first
-    state = lowering.destination(output, shape) if output else lowering.scratch("state", shape)
+    make = lowering.destination if output else lowering.scratch
+    state = make(output or "state", shape, dtype)
     if first is None:
-        lowering.emit(f"memset({state.c}, 0, {state.size} * sizeof(float));", writes=[state])
+        lowering.emit(f"memset({state.c}, 0, {state.size} * sizeof(*{state.c}));", writes=[state])
     else:
         lowering.copy(first, state)
     if output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from edgernn_exporters.codegen.dims import multiply
+from edgernn_exporters.codegen.integer_products import IntegerProduct, dynamic_product
 from edgernn_exporters.codegen.lowering import Lowering, attributes_of, float_constant
 from edgernn_exporters.codegen.ops.cells import (
     DEFAULTS,
@@ -16,7 +17,6 @@ from edgernn_exporters.codegen.ops.cells import (
 )
 from edgernn_exporters.codegen.ops.recurrent import open_layer, reverse_of
 from edgernn_exporters.codegen.ops.recurrent_loop import Cell, Direction, Geometry, emit_layer
-from edgernn_exporters.codegen.products import ByteProduct, byte_product
 from edgernn_exporters.codegen.refusal import NotLoweredError
 
 KINDS = {
@@ -53,12 +53,12 @@ def recurrent_int8(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 def _product(
     lowering: Lowering, node: onnx.NodeProto, place: int, rows: object, *, bounded: bool
-) -> ByteProduct:
+) -> IntegerProduct:
     """Make the product whose weights and scales are inputs ``place`` and ``place + 1``."""
     name, scale_name = node.input[place], node.input[place + 1]
     values = lowering.require_constant(name, "weight")
     scale = float_constant(lowering.require_constant(scale_name, "scale"))
-    return byte_product(lowering, name, values, scale, rows, bounded=bounded)  # type: ignore[arg-type]
+    return dynamic_product(lowering, name, values, scale, rows, bounded=bounded)  # type: ignore[arg-type]
 
 
 def _cell(lowering: Lowering, node: onnx.NodeProto, kind: str, geometry: Geometry) -> Cell:
@@ -86,10 +86,10 @@ def _cell(lowering: Lowering, node: onnx.NodeProto, kind: str, geometry: Geometr
     scale = float_constant(lowering.require_constant(node.input[5], "scale"))
     recurrent_bias = lowering.require_constant(node.input[6], "recurrent bias")
     name, split = node.input[4], 2 * hidden
-    gates = byte_product(
+    gates = dynamic_product(
         lowering, f"{name}_gates", values[:, :split], scale[:split], batch, bounded=True
     )
-    candidate = byte_product(
+    candidate = dynamic_product(
         lowering, f"{name}_candidate", values[:, split:], scale[split:], batch, bounded=True,
         q=gates.q,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The time loop of a recurrent layer in C, for every cell, float or 8-bit.
+"""The time loop of a recurrent layer in C, for every cell, float or integer.
 
 A layer's input products of all time steps of a call are computed at once. Then the loop over time
 adds the recurrent product of one step and updates the state in place:
@@ -87,11 +87,15 @@ class Cell:
         update: Statements for one batch row, from C expressions of the addresses of its h, c
             and pre-activations and the batch row's number.
         memory: Scratch tensors that both use.
+        output: ``output(y, h)``: statement that writes the layer's float output from a state.
+        c_type: C type of a state's elements.
     """
 
     products: Callable[[Rows, Rows, int], str]
     update: Callable[[str, str, str, str], str]
-    memory: tuple[Tensor, ...] = ()
+    memory: tuple[Tensor, ...]
+    output: Callable[[str, str], str]
+    c_type: str = "float"
 
 
 @dataclass(frozen=True)
@@ -163,12 +167,13 @@ def emit_layer(
 def _batch_loop(g: Geometry, layer: Layer, direction: Direction) -> str:
     """Advance the whole batch step by step."""
     offset, stride = g.state(direction.number)
+    kind = direction.cell.c_type
     step = f"(({g.time}) - 1 - s)" if direction.reverse else "s"
     lines = [f"for (size_t s = 0; s < {g.time}; ++s) {{"]
     start = f"{layer.pre.c} + {g.row(step, '0')} * {g.width}"
-    body = [f"float *const a = {start};", f"float *const h = {_shifted(layer.h.c, offset)};"]
+    body = [f"float *const a = {start};", f"{kind} *const h = {_shifted(layer.h.c, offset)};"]
     if layer.c is not None:
-        body.append(f"float *const c = {_shifted(layer.c.c, offset)};")
+        body.append(f"{kind} *const c = {_shifted(layer.c.c, offset)};")
     a_stride = multiply(g.row_stride(), g.width)
     body.append(direction.cell.products(Rows("a", a_stride), Rows("h", stride), g.batch))
     if g.batch == 1:
@@ -217,7 +222,7 @@ def _store(
     if layer.y is None:
         return ""
     place = g.output(step, direction.number, row)
-    return f"edgernn_copy({layer.y.c} + {place}, {source}, {g.hidden});"
+    return direction.cell.output(f"{layer.y.c} + {place}", source)
 
 
 def _shifted(address: str, offset: int) -> str:
