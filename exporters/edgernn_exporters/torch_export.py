@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from edgernn.contract import Contract, StateSpec, StreamSpec
 from edgernn.errors import AccuracyGateError, EdgernnError, ModelError
 from edgernn.files import replacing
+from edgernn.integer.weights import require_finite
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, Session
+from edgernn.training.quantized import quantized_layers, ranges_of, to_float
 from edgernn_exporters.gate import GateResult, Reference, Shapes, gate
 from edgernn_exporters.onnx_files import save_model
+from edgernn_exporters.torch_names import name_layers, ranges_by_node
 from edgernn_exporters.torch_recurrent import TRANSLATIONS
 from edgernn_exporters.torch_signature import (
     Signature,
@@ -67,6 +70,10 @@ def export(
 ) -> Exported:
     """Write a module as ONNX with dynamic batch and time axes and its states made explicit.
 
+    Quantized layers (`edgernn.training.QuantGRU` and so on) are written as the float layers with
+    the same weights, their ranges as metadata: quantizing the file at their precision gives the
+    integers that they compute with. The gate compares the file with the float layers.
+
     The states of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` layers become inputs ``PATH.h_l0`` (and
     ``.c_l0``) of shape ``[D, batch, H]`` and outputs of the same name with ``.next``.
 
@@ -89,6 +96,9 @@ def export(
         AccuracyGateError: The exported graph is not the same function.
         OutputError: The file cannot be written.
     """
+    ranges = None
+    if any(quantized_layers(module)):
+        ranges, module = ranges_of(module), to_float(module)
     layers = recurrent_layers(module)
     if not layers:
         raise ModelError(
@@ -115,6 +125,8 @@ def export(
     tools = {"torch": torch.__version__.split("+")[0], "onnx": onnx.__version__}
     tools["edgernn"] = version("edgernn")
     metadata = replace(metadata or Metadata(), contract=contract, tools=tools)
+    if ranges is not None:
+        metadata = replace(metadata, ranges=ranges_by_node(ranges, model).to_json())
     result = None
     with replacing(path) as temporary:
         save_model(model, metadata, temporary)
@@ -153,11 +165,7 @@ def _check_weights(module: nn.Module) -> None:
                 f"weight {name!r} is {str(value.dtype).removeprefix('torch.')}; export in float32: "
                 f"module.float()"
             )
-        if not bool(torch.isfinite(value).all()):
-            raise ModelError(
-                f"weight {name!r} holds NaN or infinite values; the training diverged, so export "
-                f"an earlier checkpoint"
-            )
+        require_finite(value.detach().numpy(), name)
 
 
 def _trace(
@@ -199,6 +207,7 @@ def _trace(
     assert program is not None
     model = program.model_proto
     _unwrap_names(model)
+    name_layers(model, module)
     return model, states
 
 

@@ -4,8 +4,7 @@
 bidirectional layers and unrolls ``nn.RNN``. Here each layer becomes one call of a custom operator
 that carries ONNX's own weight layout, and the operator is translated to one ONNX node.
 
-Source: ONNX operators LSTM-14, GRU-14, RNN-14. PyTorch orders gates LSTM ``i f g o`` and GRU
-``r z n``; ONNX orders them ``i o f c`` and ``z r h``. PyTorch's GRU is ``linear_before_reset=1``.
+Source: ONNX operators LSTM-14, GRU-14, RNN-14 (weights: `edgernn.training.onnx_layout`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 
 KINDS: dict[type[nn.Module], str] = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn"}
 F = TypeVar("F", bound=Callable[..., Any])
-GATE_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
 
 _library = torch.library.Library("edgernn", "DEF")  # type: ignore[no-untyped-call]
 for _schema in (
@@ -103,29 +101,3 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.edgernn.gru.default: _gru_node,
     torch.ops.edgernn.rnn.default: _rnn_node,
 }
-
-
-def onnx_weights(layer: nn.RNNBase, index: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return one layer's weights in ONNX's layout.
-
-    Args:
-        layer: ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` with G gates and D directions.
-        index: Layer number.
-
-    Returns:
-        ``W [D, G*H, I]``, ``R [D, G*H, H]`` and ``B [D, 2*G*H]``, or None without bias.
-    """
-    order = GATE_ORDER[KINDS[type(layer)]]
-    suffixes = ["", "_reverse"] if layer.bidirectional else [""]
-
-    def stacked(name: str) -> Tensor:
-        return torch.stack([
-            torch.cat([gates[gate] for gate in order])
-            for suffix in suffixes
-            for gates in [getattr(layer, f"{name}_l{index}{suffix}").detach().chunk(len(order))]
-        ])  # fmt: skip
-
-    bias = None
-    if layer.bias:
-        bias = torch.cat([stacked("bias_ih"), stacked("bias_hh")], dim=1)
-    return stacked("weight_ih"), stacked("weight_hh"), bias

@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from edgernn.errors import ModelError
-from edgernn_exporters.torch_recurrent import KINDS, onnx_weights
+from edgernn.training.onnx_layout import onnx_weights
+from edgernn_exporters.torch_recurrent import KINDS
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,10 @@ def _rewire(module: nn.Module) -> tuple[list[StateTensor], _Tape]:
         letters = "hc" if KINDS[type(layer)] == "lstm" else "h"
         directions = 2 if layer.bidirectional else 1
         for index in range(layer.num_layers):
-            w, r, b = onnx_weights(layer, index)
-            layer.register_buffer(f"W_l{index}", w)
-            layer.register_buffer(f"R_l{index}", r)
-            layer.register_buffer(f"B_l{index}", b)
+            with torch.no_grad():
+                weights = onnx_weights(layer, index)
+            for letter, weight in zip("WRB", weights, strict=True):
+                layer.register_buffer(f"{letter}_l{index}", weight)
             states += [
                 StateTensor(f"{prefix}{letter}_l{index}", directions, layer.hidden_size)
                 for letter in letters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from edgernn.cli.options import (
     FILE,
@@ -14,6 +15,9 @@ from edgernn.cli.options import (
     json_option,
     print_json,
 )
+from edgernn.errors import UsageError
+from edgernn.integer import INTEGER
+from edgernn.tasks.base import DataSource
 
 
 @click.command()
@@ -28,12 +32,26 @@ from edgernn.cli.options import (
     type=click.IntRange(min=1),
     help="Stop after this many epochs without a better validation. Default: the task's recipe.",
 )
+@click.option(
+    "--qat",
+    type=click.Choice(list(INTEGER)),
+    help="Quantization-aware: train on, a few epochs, with the arithmetic of this precision.",
+)
+@click.option(
+    "--from",
+    "parent",
+    type=FILE,
+    metavar="RUN",
+    help="Run folder whose best weights --qat starts from; also its architecture and data.",
+)
 @data_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @click.option("-o", "--output", type=FILE, required=True, help="Run folder to write.")
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
     task: str,
     cell: str,
     hidden: int,
@@ -41,6 +59,8 @@ def command(
     bidirectional: bool,
     epochs: int | None,
     patience: int | None,
+    qat: str | None,
+    parent: Path | None,
     data: Path | None,
     download: bool,
     holdout: str | None,
@@ -51,28 +71,39 @@ def command(
 ) -> None:
     """Train a recurrent network for TASK and keep the best weights.
 
+    With --qat and --from, train a finished run on as the integers that it is to run as.
+
     On several processes or machines: accelerate launch … -m edgernn train …
     """
     from edgernn import api
     from edgernn.tasks import get_task
-    from edgernn.training import ModelConfig, TrainOptions, show_progress
+    from edgernn.training import ModelConfig, TrainOptions, read_run, show_progress
 
     found = get_task(task)
-    config = ModelConfig(
-        cell,
-        input_size=found.input_size,
-        hidden_size=hidden,
-        output_size=found.output_size,
-        layers=layers,
-        bidirectional=bidirectional,
-    )
+    source = data_source(data, download, holdout)
+    if parent is None:
+        config = ModelConfig(
+            cell,
+            input_size=found.input_size,
+            hidden_size=hidden,
+            output_size=found.output_size,
+            layers=layers,
+            bidirectional=bidirectional,
+        )
+    else:
+        _refuse_architecture(context, parent)
+        start = read_run(parent)
+        config = start.model
+        source = start.source if source == DataSource() else source
     options = TrainOptions(
         folder=output,
         seed=seed,
         epochs=epochs,
         patience=patience,
-        source=data_source(data, download, holdout),
+        source=source,
         resume=resume,
+        qat=qat,
+        parent=parent,
     )
     with show_progress() as on_progress:
         run = api.train(task, config, options, on_progress=on_progress)
@@ -89,3 +120,13 @@ def command(
             f"{output}: {run.epoch} epochs, best validation {run.metric.name} "
             f"{best.validation:.4f} in epoch {best.epoch}"
         )
+
+
+def _refuse_architecture(context: click.Context, parent: Path) -> None:
+    """Refuse options that the run to start from has decided."""
+    for name in ("cell", "hidden", "layers", "bidirectional"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"--{name} does not go with --from, which takes the architecture of {parent}; "
+                f"leave it out"
+            )

@@ -3,6 +3,9 @@
 This is the only part of the toolkit that uses PyTorch, and importing it does not: the names below
 load their modules when first used, so that configuration alone stays cheap.
 
+`to_quantized` and the layers `QuantLSTM`, `QuantGRU`, `QuantRNN` and `QuantLinear` bring
+quantization-aware training to modules of your own.
+
 Example:
     >>> from edgernn.training import ModelConfig
     >>> ModelConfig("gru", input_size=40, hidden_size=64, output_size=10).layers
@@ -21,7 +24,17 @@ if TYPE_CHECKING:
     from edgernn.training.losses import LOSSES
     from edgernn.training.models import SequenceModel, build_model
     from edgernn.training.progress import Progress, show_progress
-    from edgernn.training.runs import EpochRecord, RunInfo, read_run
+    from edgernn.training.quantized import (
+        QuantGRU,
+        QuantLinear,
+        QuantLSTM,
+        QuantRNN,
+        observing,
+        ranges_of,
+        to_float,
+        to_quantized,
+    )
+    from edgernn.training.runs import EpochRecord, QatInfo, RunInfo, read_run
 
 _MODULES = {
     "CELLS": "config",
@@ -30,14 +43,23 @@ _MODULES = {
     "EpochRecord": "runs",
     "ModelConfig": "config",
     "Progress": "progress",
+    "QatInfo": "runs",
+    "QuantGRU": "quantized",
+    "QuantLSTM": "quantized",
+    "QuantLinear": "quantized",
+    "QuantRNN": "quantized",
     "RunInfo": "runs",
     "SequenceModel": "models",
     "TrainOptions": "config",
     "build_model": "models",
     "load_run": "checkpoint",
     "load_weights": "checkpoint",
+    "observing": "quantized",
+    "ranges_of": "quantized",
     "read_run": "runs",
     "show_progress": "progress",
+    "to_float": "quantized",
+    "to_quantized": "quantized",
     "train": "loop",
 }
 
@@ -48,14 +70,23 @@ __all__ = [
     "EpochRecord",
     "ModelConfig",
     "Progress",
+    "QatInfo",
+    "QuantGRU",
+    "QuantLSTM",
+    "QuantLinear",
+    "QuantRNN",
     "RunInfo",
     "SequenceModel",
     "TrainOptions",
     "build_model",
     "load_run",
     "load_weights",
+    "observing",
+    "ranges_of",
     "read_run",
     "show_progress",
+    "to_float",
+    "to_quantized",
     "train",
 ]
 

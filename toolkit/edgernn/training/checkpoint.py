@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from edgernn.errors import CheckpointError
 from edgernn.files import write_bytes, write_text
 from edgernn.training.models import SequenceModel, build_model
+from edgernn.training.quantized import to_quantized
 from edgernn.training.runs import RUN_FILE, RunInfo, SavedFile, read_run
 from edgernn.training.tensors import Tensors, from_bytes, put_into, read_tensors, to_bytes
 
@@ -43,6 +44,8 @@ _LEFT_OVER = re.compile(
 def load_run(folder: str | Path) -> tuple[SequenceModel, RunInfo]:
     """Load the best network of a run, in evaluation mode, on the CPU.
 
+    After quantization-aware training its layers are quantized ones.
+
     Raises:
         CheckpointError: The folder holds no run, no epoch of it has ended, or a file is broken.
 
@@ -53,6 +56,8 @@ def load_run(folder: str | Path) -> tuple[SequenceModel, RunInfo]:
     """
     run, tensors = _read(Path(folder), WEIGHTS)
     model = build_model(run.model)
+    if run.qat is not None:
+        model = to_quantized(model, run.qat.precision)
     put_into(model, tensors, Path(folder) / f"{WEIGHTS}.safetensors")
     return model.eval(), run
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgernn.errors import CheckpointError, UsageError
+from edgernn.integer import INTEGER
 from edgernn.tasks.base import DataSource
 
 CELLS = ("lstm", "gru", "rnn")
@@ -91,9 +92,11 @@ class TrainOptions:
         precision: ``"fp32"``, ``"bf16"``, ``"fp16"`` (a GPU only), or None for what
             ``accelerate launch`` was told, else fp32.
         resume: Continue the run in ``folder``; starts it if there is none yet.
+        qat: ``"int8"``, ``"w8a16"`` or ``"int4"`` for quantization-aware training, or None.
+        parent: Folder of the run whose best weights that starts from; None without ``qat``.
 
     Raises:
-        UsageError: A value is not allowed.
+        UsageError: A value is not allowed, or two of them exclude each other.
 
     Example:
         >>> TrainOptions(Path("runs/kw"), seed=1).resume
@@ -107,6 +110,8 @@ class TrainOptions:
     source: DataSource = field(default_factory=DataSource)
     precision: str | None = None
     resume: bool = False
+    qat: str | None = None
+    parent: Path | None = None
 
     def __post_init__(self) -> None:
         _require_integer("seed", self.seed, 0)
@@ -118,6 +123,18 @@ class TrainOptions:
         if self.precision is not None and self.precision not in PRECISIONS:
             raise UsageError(
                 f"precision {self.precision!r} is not known; choose one of {', '.join(PRECISIONS)}"
+            )
+        if self.qat is not None and self.qat not in INTEGER:
+            raise UsageError(f"qat {self.qat!r} is not known; choose one of {', '.join(INTEGER)}")
+        if (self.qat is None) != (self.parent is None):
+            raise UsageError(
+                "quantization-aware training needs two options, the precision (--qat) and the "
+                "run that it starts from (--from); give both or none"
+            )
+        if self.qat is not None and self.precision not in (None, "fp32"):
+            raise UsageError(
+                f"quantization-aware training computes with integers, exactly, so it does not go "
+                f"with precision {self.precision!r}; leave it out"
             )
 
 

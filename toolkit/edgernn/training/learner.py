@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from edgernn.errors import InputError, ModelError
 from edgernn.tasks.base import Arrays, Batch, Recipe, Split
-from edgernn.training.config import ModelConfig
 from edgernn.training.losses import Loss
-from edgernn.training.models import SequenceModel, build_model
+from edgernn.training.models import SequenceModel
 from edgernn.training.processes import share_of
 from edgernn.training.schedule import average_decay, learning_rate, seed_of
 from edgernn.training.tensors import Tensors, put_into, select
@@ -57,10 +56,16 @@ class Learner:
         return self.model if self.average is None else self.average
 
 
-def set_up(accelerator: Any, config: ModelConfig, recipe: Recipe, seed: int, loss: Loss) -> Learner:
-    """Make a network with weights that follow from the seed, and its optimizer."""
+def set_up(
+    accelerator: Any,
+    recipe: Recipe,
+    seed: int,
+    loss: Loss,
+    make: Callable[[], SequenceModel],
+) -> Learner:
+    """Make a network, with random numbers that follow from the seed, and its optimizer."""
     torch.manual_seed(seed_of(seed, 0, 0))
-    model = build_model(config, dropout=recipe.dropout)
+    model = make()
     average = None
     if recipe.ema_decay > 0:
         average = copy.deepcopy(model).requires_grad_(False).to(accelerator.device)

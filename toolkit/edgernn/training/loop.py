@@ -26,9 +26,11 @@ from edgernn.training.learner import (
     train_epoch,
 )
 from edgernn.training.losses import LOSSES
+from edgernn.training.models import SequenceModel, build_model
 from edgernn.training.opening import check_folder, open_run, plan_run
 from edgernn.training.processes import on_main, precision_of, start
 from edgernn.training.progress import OnProgress, Progress
+from edgernn.training.qat import quantized_network, recipe_and_start, with_ranges
 from edgernn.training.runs import RUN_FILE, EpochRecord, RunInfo, read_run
 from edgernn.training.tensors import Tensors
 
@@ -47,7 +49,8 @@ def train(
     Args:
         task: Data, loss, metric and recipe.
         config: Architecture; its input and output sizes are the task's.
-        options: Folder, seed, data source, and whether to continue the run in the folder.
+        options: Folder, seed, data source, whether to continue the run in the folder, and
+            whether to train a finished run for integer arithmetic (`edgernn.training.qat`).
         on_progress: Called in the main process about 20 times per epoch and after each.
 
     Returns:
@@ -87,17 +90,28 @@ def _train(
     with accelerator.local_main_process_first():  # the first one may have to download the data
         splits = task.splits(options.source)
     precision = precision_of(accelerator)
+    recipe, qat = recipe_and_start(task, config, options, precision)
 
     def begin() -> tuple[RunInfo, Tensors | None]:
-        plan = plan_run(task, config, options, splits, precision, accelerator.num_processes)
+        plan = plan_run(
+            task, config, options, splits, precision, accelerator.num_processes, recipe, qat
+        )
         return open_run(plan, options.resume)
 
     run, last = on_main(accelerator, begin)
     if run.stopped:
         return run
     with _reproducible(accelerator.device):
-        learner = set_up(accelerator, config, run.recipe, run.seed, LOSSES[task.loss])
-        if last is not None:
+        learner = set_up(
+            accelerator,
+            run.recipe,
+            run.seed,
+            LOSSES[task.loss],
+            lambda: _network(run, options.parent, splits),
+        )
+        if last is None:
+            run = with_ranges(run, learner.model)
+        else:
             from_tensors(learner, last, f"{run.folder}/{LAST}.safetensors")
         if run.scaler is not None and accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(dict(run.scaler))
@@ -107,6 +121,13 @@ def _train(
         while not run.stopped:
             run = _epoch(task, splits, learner, run, report)
     return run
+
+
+def _network(run: RunInfo, parent: Path | None, splits: Mapping[str, Split]) -> SequenceModel:
+    """Make the network at the start of a run."""
+    if parent is None:
+        return build_model(run.model, dropout=run.recipe.dropout)
+    return quantized_network(run, parent, splits["train"])
 
 
 def _epoch(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgernn.errors import CheckpointError, InputError, UsageError
 from edgernn.files import write_text
-from edgernn.tasks.base import Batch, Split, Task
+from edgernn.tasks.base import Batch, Recipe, Split, Task
 from edgernn.training.checkpoint import (
     LAST,
     METRICS,
@@ -23,7 +23,7 @@ from edgernn.training.checkpoint import (
     write_run,
 )
 from edgernn.training.config import ModelConfig, TrainOptions
-from edgernn.training.runs import RUN_FILE, RunInfo, differences, read_run
+from edgernn.training.runs import RUN_FILE, QatInfo, RunInfo, differences, read_run
 from edgernn.training.tensors import Tensors
 
 _LIBRARIES = ("edgernn", "torch", "accelerate", "safetensors", "numpy")
@@ -63,6 +63,8 @@ def plan_run(
     splits: Mapping[str, Split],
     precision: str,
     processes: int,
+    recipe: Recipe,
+    qat: QatInfo | None,
 ) -> RunInfo:
     """Describe the run as asked for, with no epoch done.
 
@@ -73,9 +75,9 @@ def plan_run(
         InputError: A split is empty.
     """
     recipe = replace(
-        task.recipe,
-        epochs=options.epochs or task.recipe.epochs,
-        patience=options.patience or task.recipe.patience,
+        recipe,
+        epochs=options.epochs or recipe.epochs,
+        patience=options.patience or recipe.patience,
     )
     steps, fingerprint = _count_and_hash(splits, options.seed, recipe.batch_size)
     source = options.source
@@ -99,6 +101,7 @@ def plan_run(
         labels=tuple(task.labels()),
         metric=task.metric,
         versions={"python": platform.python_version(), **versions},
+        qat=qat,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgernn.errors import CheckpointError
-from edgernn.tasks.base import Metric, Recipe
+from edgernn.tasks.base import DataSource, Metric, Recipe
 from edgernn.training.config import ModelConfig
 
 RUN_FILE = "run.json"
@@ -56,6 +56,24 @@ class SavedFile:
 
 
 @dataclass(frozen=True)
+class QatInfo:
+    """Describe what a quantization-aware training quantizes, and where it started.
+
+    Attributes:
+        precision: ``"int8"``, ``"w8a16"`` or ``"int4"``.
+        folder: Of the run that it started from.
+        parent: SHA-256 of the weights that it started from.
+        ranges: Of its layers' inputs, as `edgernn.integer.Ranges.to_json` returns them; None
+            before the first epoch has ended.
+    """
+
+    precision: str
+    folder: str
+    parent: str
+    ranges: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """Describe a training run, finished or not.
 
@@ -78,6 +96,7 @@ class RunInfo:
         last: Weights and optimizer state after the last epoch, or None likewise.
         scaler: State of the fp16 gradient scaler, or None.
         versions: Versions of the libraries that wrote the run.
+        qat: What is quantized while training, or None.
     """
 
     folder: Path
@@ -98,6 +117,15 @@ class RunInfo:
     last: SavedFile | None = None
     scaler: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    qat: QatInfo | None = None
+
+    @property
+    def source(self) -> DataSource:
+        """Where its data came from."""
+        folder = self.data["folder"]
+        return DataSource(
+            folder=None if folder is None else Path(folder), holdout=self.data["holdout"]
+        )
 
     @property
     def epoch(self) -> int:
@@ -118,6 +146,8 @@ class RunInfo:
         """Return the content of ``run.json``."""
         values = asdict(self)
         del values["folder"]
+        if self.qat is None:
+            del values["qat"]  # most runs have none
         best = self.best
         return {
             "format": FORMAT,
@@ -179,6 +209,8 @@ def _identity(run: RunInfo) -> dict[str, Any]:
     parts = {"task": run.task, **run.model.to_json(), **asdict(run.recipe), "seed": run.seed}
     parts |= {"precision": run.precision, "processes": run.processes}
     parts |= {"steps per epoch": run.steps}
+    qat = run.qat
+    parts |= {"qat": qat and qat.precision, "weights at the start": qat and qat.parent}
     parts |= {"preprocessing": dict(run.preprocessing)}
     parts |= {f"data {name}": run.data.get(name) for name in ("holdout", "sizes", "sha256")}
     # Through JSON, so that a tuple equals the list it was read back as.
@@ -204,6 +236,7 @@ def _from_json(folder: Path, model: ModelConfig, values: dict[str, Any]) -> RunI
         stopped=values["stopped"],
         scaler=values["scaler"],
         versions=values["versions"],
+        qat=QatInfo(**values["qat"]) if values.get("qat") else None,
     )
     numbers = [record.epoch for record in run.history]
     if numbers != list(range(1, len(numbers) + 1)):
