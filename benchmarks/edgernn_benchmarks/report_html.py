@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -37,9 +38,10 @@ def to_html(report: Report) -> str:
         title = f"Benchmark: {', '.join(models)}"
     cpu = report.environment.get("cpu") or "unknown processor"
     partial = '<p class="banner">Partial: the benchmark was stopped before its end.</p>'
-    return _template().substitute(
+    packages = _packages(report.environment)
+    return template().substitute(
         title=escape(title),
-        subtitle=escape(f"{_day(report.created_utc)} · {cpu} · {report.environment.get('os', '')}"),
+        subtitle=escape(f"{day(report.created_utc)} · {cpu} · {report.environment.get('os', '')}"),
         banner=partial if report.partial else "",
         summary="".join(
             f"<div><dt>{escape(finding.topic)}</dt><dd>{escape(finding.text)}</dd></div>"
@@ -48,15 +50,16 @@ def to_html(report: Report) -> str:
         table=table(report, series),
         key=_key(report),
         figures=_figures(report, series),
-        environment=_environment(report),
+        environment=environment_facts(report.environment),
         method=_method(report),
-        footer=f"Made by edgernn {escape(str(_packages(report).get('edgernn', '')))} bench. "
+        footer=f"Made by edgernn {escape(str(packages.get('edgernn', '')))} bench. "
         "The raw samples are in the JSON file of the same run.",
     )
 
 
 @cache
-def _template() -> Template:
+def template() -> Template:
+    """Return the page with its places for content."""
     source = files("edgernn_benchmarks").joinpath("report_template.html")
     return Template(source.read_text(encoding="utf-8"))
 
@@ -123,7 +126,7 @@ def _tradeoff(report: Report, rows: list[Row], series: dict[str, int]) -> str:
         higher_is_better=by_metric and bool(report.settings.get("higher_is_better", True)),
     )
     what = metric if by_metric else "numeric error"
-    return _figure(f"Latency, {what} and size", "Area of a bubble: size of the model file", plot)
+    return figure(f"Latency, {what} and size", "Area of a bubble: size of the model file", plot)
 
 
 def _distribution(report: Report, rows: list[Row], series: dict[str, int]) -> str:
@@ -136,7 +139,7 @@ def _distribution(report: Report, rows: list[Row], series: dict[str, int]) -> st
     )
     fewest, most = min(len(r.samples_ns) for r in rows), max(len(r.samples_ns) for r in rows)
     count = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    return _figure("Distribution of the call times", f"{count} calls a row", plot)
+    return figure("Distribution of the call times", f"{count} calls a row", plot)
 
 
 def _drift(report: Report, series: dict[str, int]) -> str:
@@ -157,14 +160,15 @@ def _drift(report: Report, series: dict[str, int]) -> str:
     reference = escape(str(report.settings.get("reference")))
     return (
         '<h2>Error along time</h2><div class="plots">'
-        f"{_figure('Largest error at each step', 'over all outputs', plot)}"
+        f"{figure('Largest error at each step', 'over all outputs', plot)}"
         f'<div class="aside"><p>Difference of each model\'s outputs from those of {reference} on '
         f"cpu, for one sequence of {steps} steps. A curve that keeps rising means that the error "
         f"builds up in the recurrent state.</p><ul>{worst}</ul></div></div>"
     )
 
 
-def _figure(title: str, detail: str, plot: str) -> str:
+def figure(title: str, detail: str, plot: str) -> str:
+    """Put a plot into a card with its caption."""
     caption = f"<figcaption>{escape(title)}<span>{escape(detail)}</span></figcaption>"
     return f'<figure class="card">{caption}{plot}</figure>'
 
@@ -179,13 +183,13 @@ def _legend(report: Report, series: dict[str, int]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _environment(report: Report) -> str:
-    env = report.environment
+def environment_facts(env: Mapping[str, Any]) -> str:
+    """Render what something ran on, as far as it is known (see `environment.capture`)."""
     before, after = env.get("before") or {}, env.get("after") or {}
     loads = [str(x["load_average_1min"]) for x in (before, after) if "load_average_1min" in x]
     heats = [f"{x['temperature_c']:.0f}" for x in (before, after) if x.get("temperature_c")]
     memory, timer = env.get("memory_bytes"), env.get("timer_overhead_ns")
-    packages = ", ".join(f"{name} {version}" for name, version in _packages(report).items())
+    packages = ", ".join(f"{name} {version}" for name, version in _packages(env).items())
     facts = {
         "Processor": env.get("cpu"),
         "Cores": f"{env.get('cores_usable')} usable of {env.get('cores_online')}, "
@@ -239,10 +243,11 @@ def _method(report: Report) -> str:
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in lines)}</ul>"
 
 
-def _packages(report: Report) -> dict[str, Any]:
-    found = report.environment.get("packages")
+def _packages(env: Mapping[str, Any]) -> dict[str, Any]:
+    found = env.get("packages")
     return dict(found) if isinstance(found, dict) else {}
 
 
-def _day(created_utc: str) -> str:
+def day(created_utc: str) -> str:
+    """Render an ISO time to the minute."""
     return created_utc[:16].replace("T", " ") + " UTC"

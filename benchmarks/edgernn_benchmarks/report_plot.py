@@ -77,7 +77,9 @@ def tradeoff_svg(
 
 
 def place_labels(
-    labels: Sequence[str], circles: Sequence[tuple[float, float, float]]
+    labels: Sequence[str],
+    circles: Sequence[tuple[float, float, float]],
+    others: Sequence[tuple[float, float, float]] = (),
 ) -> list[tuple[float, float]]:
     """Choose where each label starts (left end of the baseline) so that none overlap.
 
@@ -87,8 +89,9 @@ def place_labels(
     Args:
         labels: What is written.
         circles: ``(x, y, radius)`` of each bubble.
+        others: Bubbles without a label, which labels are not to cover either.
     """
-    taken = [(x - r, y - r, x + r, y + r) for x, y, r in circles]
+    taken = [(x - r, y - r, x + r, y + r) for x, y, r in (*circles, *others)]
     places: list[tuple[float, float]] = []
     for label, (cx, cy, r) in zip(labels, circles, strict=True):
         width = svg.text_width(label)

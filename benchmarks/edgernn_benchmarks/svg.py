@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 426, 16, 250
+LEFT, RIGHT, TOP, BOTTOM = 68, 426, 16, 250
 FONT = 12.5
 COLOURS = 8
 

@@ -12,11 +12,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from helpers.models import ModelPair
+from helpers.search_results import search_result
 
+from edgernn import api
 from edgernn_benchmarks import Report
-from edgernn_benchmarks.report_format import duration
+from edgernn_benchmarks.environment import capture
+from edgernn_benchmarks.report_drift import to_html as drift_page
+from edgernn_benchmarks.report_format import duration, number
+from edgernn_benchmarks.report_search import to_html as search_page
+from edgernn_exporters.search import Limits
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -61,6 +70,19 @@ def browse(tmp_path: Path, page: Path, *flags: str) -> str:
     )  # fmt: skip
     shutil.rmtree(tmp_path / "profile", ignore_errors=True)
     return done.stdout
+
+
+def look(tmp_path: Path, html: str, *, width: int, dark: bool = False) -> dict[str, Any]:
+    """Return what a page shows in a window of some width, and what lies outside of it."""
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    probe = tmp_path / "probe.html"
+    probe.write_text(PROBE.format(width=width, height=4000), encoding="utf-8")
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    dom = browse(tmp_path, probe, "--window-size=1400,900", scheme, "--dump-dom")
+    found = re.search(r'<pre id="out">(.*?)</pre>', dom, re.DOTALL)
+    assert found is not None
+    seen: dict[str, Any] = json.loads(unescape(found[1]))
+    return seen
 
 
 def crowded(report: Report) -> Report:
@@ -109,14 +131,7 @@ def test_numbers_are_shown_and_nothing_overflows(
     change: Callable[[Report], Report] | None,
 ) -> None:
     report = change(report) if change else report
-    (tmp_path / "report.html").write_text(report.to_html(), encoding="utf-8")
-    probe = tmp_path / "probe.html"
-    probe.write_text(PROBE.format(width=width, height=4000), encoding="utf-8")
-    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
-    dom = browse(tmp_path, probe, "--window-size=1400,900", scheme, "--dump-dom")
-    found = re.search(r'<pre id="out">(.*?)</pre>', dom, re.DOTALL)
-    assert found is not None
-    seen = json.loads(unescape(found[1]))
+    seen = look(tmp_path, report.to_html(), width=width, dark=dark)
     assert seen["over"] == []
     assert seen["scroll"] == 0
     for row in report.measured:
@@ -125,6 +140,38 @@ def test_numbers_are_shown_and_nothing_overflows(
     assert seen["buttons"] > 5  # the script ran under the page's own security policy
     levels = [int(part) for part in re.findall(r"\d+", seen["background"])[:3]]
     assert (max(levels) < 60) == dark
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_drift_page_shows_the_verdict_and_nothing_overflows(
+    models: ModelPair, tmp_path: Path, width: int
+) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 300, 8)).astype(np.float32)
+    drift = api.drift(models.plain, models.small, {"x": x}, steps=3000)
+    names = ("a_rather_long_name_of_model.onnx on cpu", "a_rather_long_name.int8.onnx on native")
+    seen = look(tmp_path, drift_page(drift, names, capture()), width=width)
+    assert seen["over"] == []
+    assert seen["scroll"] == 0
+    assert "The error is bounded." in seen["text"]
+    assert "3,000 time steps; the input of 300 repeated" in seen["text"]
+    assert number(max(drift.outputs["y"].largest)) in seen["text"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("limits", "layers"),
+    [(Limits(0.05, flash_bytes=3000), ("rnn", "head")), (Limits(0.05, flash_bytes=1), ("rnn",)),
+     (Limits(0.05), ("a_rather_long_name_of/some/layer_0/rnn", "b" * 40, "c"))],
+)  # fmt: skip
+def test_a_search_page_shows_the_choice_and_nothing_overflows(
+    tmp_path: Path, limits: Limits, layers: tuple[str, ...], width: int
+) -> None:
+    result = search_result(limits, layers)
+    seen = look(tmp_path, search_page(result), width=width)
+    assert seen["over"] == []
+    assert seen["scroll"] == 0
+    assert seen["buttons"] > 5
+    assert ("Nothing written" in seen["text"]) == (result.chosen is None)
 
 
 def test_screenshot_is_not_blank(report: Report, tmp_path: Path) -> None:

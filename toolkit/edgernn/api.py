@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgernn.comparison import Comparison, compare_outputs
-from edgernn.errors import ModelError, TargetUnavailable, UsageError
+from edgernn.drift import Drift, measure_drift
+from edgernn.errors import TargetUnavailable, UsageError
 from edgernn.sessions import Array, Session
 from edgernn.tasks.base import DataSource
 
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgernn.c_project import CProject
+    from edgernn.integer import Ranges
     from edgernn.training.config import ModelConfig, TrainOptions
     from edgernn.training.runs import RunInfo
     from edgernn_benchmarks import Report
     from edgernn_exporters.inspection import Inspection
     from edgernn_exporters.quantization import Quantized
+    from edgernn_exporters.search import SearchResult
     from edgernn_exporters.torch_export import Exported
 
 PathLike = str | os.PathLike[str]
@@ -80,17 +84,132 @@ def export_run(folder: PathLike, path: PathLike, *, gate: bool = True, **options
 
 
 def quantize(
-    source: PathLike, path: PathLike, *, precision: str = "int8-dynamic", prove: bool = True
+    source: PathLike,
+    path: PathLike,
+    *,
+    precision: str = "int8-dynamic",
+    calibration: PathLike | None = None,
+    samples: int | None = None,
+    method: str | None = None,
+    data: DataSource | None = None,
+    layers: Mapping[str, str] | None = None,
+    keep: Sequence[str] = (),
+    prove: bool = True,
 ) -> Quantized:
     """Quantize an ONNX file (see `edgernn_exporters.quantization.quantize`).
 
+    Args:
+        source: ONNX file in float32.
+        path: File to write.
+        precision: ``"fp16"``, ``"int8-dynamic"``, ``"int8"``, ``"w8a16"`` or ``"int4"``.
+        calibration: What ``int8``, ``w8a16`` and ``int4`` find their ranges on: an npz, recordings
+            or ``"task:NAME"``; not needed for a file that was trained with quantization in the
+            loop.
+        samples: How many sequences of it to run; None for the default.
+        method: How ranges are chosen (see `edgernn_exporters.calibration.calibrate`); None for the
+            default.
+        data: Where the data of ``"task:NAME"`` comes from; None for what the task ships.
+        layers: Other precisions by pattern of layer names.
+        keep: Patterns of layers that stay float.
+        prove: Run the new file before it gets its name.
+
     Example:
-        >>> edgernn.quantize("kw.onnx", "kw.int8.onnx").bytes
+        >>> edgernn.quantize("kw.onnx", "kw.int8.onnx", precision="int8",
+        ...                  calibration="task:keywords", layers={"head": "w8a16"}).bytes
     """
     from edgernn_exporters.quantization import quantize as run_quantize
 
-    load_proof = _one_thread() if prove else None
-    return run_quantize(source, path, precision=precision, load=load_proof)
+    open_one = _one_thread()
+    ranges = None
+    if calibration is not None:
+        ranges = _calibrated(source, calibration, samples, method, data)
+    elif samples is not None or method is not None:
+        raise UsageError("samples and method say how to calibrate; give calibration data with them")
+    return run_quantize(
+        source,
+        path,
+        precision=precision,
+        layers=layers,
+        keep=keep,
+        ranges=ranges,
+        load=open_one if prove else None,
+    )
+
+
+def search(
+    source: PathLike,
+    path: PathLike,
+    task: str | None = None,
+    *,
+    max_drop: float = 0.005,
+    max_flash: int | None = None,
+    max_ram: int | None = None,
+    max_latency_us: float | None = None,
+    max_instructions: int | None = None,
+    target: str = "native",
+    data: DataSource | None = None,
+    calibration: PathLike | None = None,
+    samples: int | None = None,
+    method: str | None = None,
+    **options: Any,
+) -> SearchResult:
+    """Find the precision of each layer, and write the smallest file within the limits.
+
+    Quality is measured on the task's validation split. What was measured is kept in
+    ``PATH.search.jsonl``, so that a search that was stopped goes on.
+
+    Args:
+        source: ONNX file in float32.
+        path: File to write, if a choice keeps all limits.
+        task: Whose data decides; None for the task named in the file.
+        max_drop: Loss of the metric: the difference where higher is better, else the relative
+            increase.
+        max_flash: Bytes of constants in generated C.
+        max_ram: Bytes of state and scratch memory in generated C.
+        max_latency_us: Time of one step on ``target``.
+        max_instructions: Instructions of one step on an emulated ``target``.
+        target: What flash and RAM are for, and where a limited step is measured.
+        data: Data; None for what the task ships.
+        calibration: See `quantize`; None for the ranges in the file, else the training data.
+        samples: See `quantize`.
+        method: See `quantize`.
+        **options: ``precisions``, ``layers``, ``keep``, ``trials``, ``seed``, ``on_progress`` (see
+            `edgernn_exporters.search`).
+
+    Returns:
+        All that was measured. If nothing keeps the limits, ``chosen`` is None and
+        ``require_chosen()`` raises.
+
+    Raises:
+        UsageError: The file names no task, or an option does not fit the target.
+        TargetUnavailable: The target or optuna is not on this machine.
+        Interrupted: The user stopped it; what was measured is kept.
+
+    Example:
+        >>> edgernn.api.search("kw.onnx", "kw.auto.onnx", max_drop=0.01).require_chosen().choice
+        ('int8', 'int4')
+    """
+    from edgernn.tasks import task_data
+    from edgernn_benchmarks.environment import capture
+    from edgernn_benchmarks.step_cost import step_cost
+    from edgernn_exporters.search import Judge, Limits
+    from edgernn_exporters.search import search as run_search
+
+    metadata, open_one = inspect(source).metadata, _one_thread()
+    found, splits = task_data(metadata, str(source), task, data)
+    cost = step_cost(target, max_latency_us, max_instructions)
+    ranges = None
+    if calibration is not None or metadata.ranges is None:
+        where = calibration or f"task:{found.name}"
+        ranges = _calibrated(source, where, samples, method, data)
+    with closing(open_one(Path(source))) as session:
+        judge = Judge(found, splits["validation"], session)
+    latency = max_instructions if max_latency_us is None else max_latency_us
+    return run_search(
+        Path(source), Path(path), judge, limits=Limits(max_drop, max_flash, max_ram, latency),
+        ranges=ranges, load=open_one, cost=cost, target=target, environment=capture([target]),
+        **options,
+    )  # fmt: skip
 
 
 def load(path: PathLike, target: str = "cpu", **options: Any) -> Session:
@@ -167,6 +286,34 @@ def compare(
     return compare_outputs(first.run(inputs), second.run(inputs), axes)
 
 
+def drift(
+    reference: PathLike | Session,
+    candidate: PathLike | Session,
+    inputs: Mapping[str, Array],
+    *,
+    steps: int | None = None,
+    target: str = "cpu",
+    candidate_target: str | None = None,
+    **options: Any,
+) -> Drift:
+    """Run two models side by side over a long stream, and tell whether their distance grows.
+
+    Args:
+        reference: ONNX file or loaded session.
+        candidate: Likewise.
+        inputs: Arrays by name, repeated as often as it takes.
+        steps: Time steps to run; None for as many as are given.
+        target: Where files are loaded.
+        candidate_target: Another target for the candidate.
+        **options: ``progress`` (see `edgernn.drift.measure_drift`).
+
+    Example:
+        >>> edgernn.api.drift("kw.onnx", "kw.int8.onnx", {"x": features}, steps=1_000_000).verdict
+    """
+    first, second = _opened(reference, target), _opened(candidate, candidate_target or target)
+    return measure_drift(first, second, inputs, steps=steps, **options)
+
+
 def evaluate(
     path: PathLike | Session,
     task: str | None = None,
@@ -194,23 +341,14 @@ def evaluate(
         >>> edgernn.evaluate("kw.int8.onnx", "keywords")
         {'accuracy': 0.984}
     """
-    from edgernn.tasks import get_task
+    from edgernn.tasks import task_data
 
     session = _opened(path, target, **options)
-    where = path if isinstance(path, str | os.PathLike) else "the model"
-    name = task or session.metadata.task
-    if name is None:
-        raise UsageError(f"{where} names no task; say which one with --task")
-    here, made = get_task(name).preprocessing(), session.metadata.preprocessing
-    if made is not None and dict(made) != here:
-        raise ModelError(
-            f"{where} was made with other preprocessing than task {name} has now, so its accuracy "
-            f"would be wrong; train and export it again, or use the version that made it"
-        )
-    splits = get_task(name).splits(source or DataSource())
+    where = str(path) if isinstance(path, str | os.PathLike) else "the model"
+    found, splits = task_data(session.metadata, where, task, source)
     if split not in splits:
         raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")
-    return get_task(name).score(session.run, splits[split])
+    return found.score(session.run, splits[split])
 
 
 def benchmark(
@@ -227,6 +365,25 @@ def benchmark(
     from edgernn_benchmarks import benchmark as run_benchmark
 
     return run_benchmark(paths, targets, scenarios, **options)
+
+
+def _calibrated(
+    source: PathLike,
+    calibration: PathLike,
+    samples: int | None,
+    method: str | None,
+    data: DataSource | None,
+) -> Ranges:
+    from edgernn_exporters.calibration import DEFAULT_METHOD, SAMPLES, calibrate_file
+
+    return calibrate_file(
+        source,
+        calibration,
+        method=method or DEFAULT_METHOD,
+        samples=SAMPLES if samples is None else samples,
+        data_source=data,
+        load=_one_thread(),
+    )
 
 
 def _opened(model: PathLike | Session, target: str, **options: Any) -> Session:

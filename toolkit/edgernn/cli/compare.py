@@ -14,6 +14,7 @@ from edgernn.cli.options import (
     print_json,
     target_option,
 )
+from edgernn.errors import UsageError
 
 
 @click.command()
@@ -24,6 +25,19 @@ from edgernn.cli.options import (
 @isa_option
 @click.option("--candidate-target", help="Target of the candidate; default: the same.")
 @click.option("--tolerance", type=float, help="Exit with 5 if an output is further off.")
+@click.option(
+    "--drift",
+    is_flag=True,
+    help="Feed both models one long stream and tell whether the error grows, by a trend or because "
+    "its last fifth is more than twice the first; exit with 5 if so.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --drift: time steps, such as 1000000; the input is repeated. Default: its length.",
+)
+@click.option("--report", type=FILE, help="With --drift: HTML file for the error along time.")
 @json_option
 def command(
     reference: Path,
@@ -33,6 +47,9 @@ def command(
     isa: str | None,
     candidate_target: str | None,
     tolerance: float | None,
+    drift: bool,
+    steps: int | None,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Run REFERENCE and CANDIDATE on the same inputs and measure the distance.
@@ -41,12 +58,19 @@ def command(
     """
     from edgernn import api
     from edgernn.cli.counts import counts_of, render_counts
+    from edgernn.cli.drift import compare_drift
     from edgernn.cli.inputs import read_inputs
 
+    _check_options(drift, steps, report, tolerance)
     options = load_options(isa=isa)
     first = api.load(reference, target, **(options if candidate_target is None else {}))
     second = api.load(candidate, candidate_target or target, **options)
-    result = api.compare(first, second, read_inputs(first, inputs))
+    given = read_inputs(first, inputs)
+    if drift:
+        labels = f"{reference.name} on {first.target}", f"{candidate.name} on {second.target}"
+        compare_drift(first, second, given, labels, steps=steps, report=report, as_json=as_json)
+        return
+    result = api.compare(first, second, given)
     places = {"reference": first, "candidate": second}
     counts = {place: found for place, session in places.items() if (found := counts_of(session))}
     if as_json:
@@ -65,6 +89,18 @@ def command(
         result.require_finite()
     else:
         result.require(tolerance)
+
+
+def _check_options(
+    drift: bool, steps: int | None, report: Path | None, tolerance: float | None
+) -> None:
+    for option, value in (("--steps", steps), ("--report", report)):
+        if value is not None and not drift:
+            raise UsageError(f"{option} goes with a long stream; add --drift")
+    if drift and tolerance is not None:
+        raise UsageError(
+            "--tolerance is for the largest difference, and --drift for its growth; use one"
+        )
 
 
 def _along(errors: tuple[float, ...]) -> str:

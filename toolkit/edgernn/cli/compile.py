@@ -69,7 +69,7 @@ def _sizes(fixes: tuple[str, ...]) -> dict[str, int]:
     sizes = {}
     for text in fixes:
         name, _, size = text.partition("=")
-        if not name or not size.isdigit() or int(size) < 1:
+        if not name or not size.isdecimal() or int(size) < 1:
             raise UsageError(f"--fix {text!r} is not of the form NAME=SIZE, such as time=100")
         sizes[name] = int(size)
     return sizes

@@ -39,7 +39,7 @@ def command(output: Path, epochs: int) -> None:
         ["train", TASK, "--cell", "gru", "--hidden", "64", "--epochs", str(epochs),
          "--resume", "-o", run],
         ["export", run, "-o", model],
-        ["quantize", model, "--precision", "int8-dynamic", "-o", small],
+        ["quantize", model, "--precision", "int8", "--calibration", f"task:{TASK}", "-o", small],
         ["inspect", small],
         ["run", model, "--inputs", wav],
         ["run", small, "--inputs", wav, "--stream", "--chunk", "1", "--outputs", output / "y.npz"],

@@ -14,7 +14,8 @@ def read_inputs(session: Session, path: Path) -> Arrays:
     """Read model inputs from an npz, or from a file that the model's task understands.
 
     Raises:
-        InputError: The file cannot be read, or the model takes no such file.
+        InputError: The file cannot be read, holds several sequences, or the model takes no such
+            file.
     """
     if path.suffix.lower() != ".npz":
         meta = session.metadata
@@ -24,4 +25,13 @@ def read_inputs(session: Session, path: Path) -> Arrays:
                 f"its inputs; give an npz with {[str(spec) for spec in session.inputs]}"
             )
         return get_task(meta.task).read(path, meta.preprocessing)
-    return read_npz(path)
+    arrays = read_npz(path)
+    names = {spec.name for spec in session.inputs}
+    for key in arrays:
+        name, _, number = key.rpartition(".")
+        if key not in names and name in names and number.isdecimal():
+            raise InputError(
+                f"{path}: holds numbered sequences such as {key!r}, as for calibration; write the "
+                f"one to run with numpy.savez(path, {name}=array)"
+            )
+    return arrays

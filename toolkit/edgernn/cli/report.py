@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgernn.cli.options import FILE
+from edgernn.errors import UsageError
 
 
 @click.command()
@@ -14,12 +15,22 @@ from edgernn.cli.options import FILE
 @click.option("-o", "--output", type=FILE, help="HTML file to write; default: beside SOURCE.")
 @click.option("--markdown", type=FILE, help="Also write a table in Markdown.")
 def command(source: Path, output: Path | None, markdown: Path | None) -> None:
-    """Make the report page from SOURCE, a JSON file of edgernn bench."""
+    """Make the report page from SOURCE, JSON of edgernn bench or edgernn quantize --auto."""
     from edgernn.files import write_text
     from edgernn_benchmarks import Report
+    from edgernn_benchmarks.report_search import page_of_search
 
-    report = Report.load_json(source)
     page = output or source.with_suffix(".html")
+    search = page_of_search(source)
+    if search is not None:
+        if markdown is not None:
+            raise UsageError(
+                "the result of a search has no table in Markdown; leave --markdown out"
+            )
+        write_text(page, search)
+        click.echo(f"written to {page}")
+        return
+    report = Report.load_json(source)
     report.save_html(page)
     click.echo(f"written to {page}")
     if markdown is not None:

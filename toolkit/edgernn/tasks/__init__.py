@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 
-from edgernn.errors import UsageError
-from edgernn.tasks.base import Task
+from edgernn.errors import ModelError, UsageError
+from edgernn.metadata import Metadata
+from edgernn.tasks.base import DataSource, Split, Task
 
 # Name -> "module:attribute". To add a task: write the module, add a line.
 TASKS = {
@@ -29,3 +31,30 @@ def get_task(name: str) -> Task:
     module, attribute = TASKS[name].split(":")
     task: Task = getattr(importlib.import_module(module), attribute)
     return task
+
+
+def task_data(
+    metadata: Metadata, where: str, task: str | None, source: DataSource | None
+) -> tuple[Task, Mapping[str, Split]]:
+    """Return the task that is asked for or that a model names, and its data.
+
+    Args:
+        metadata: Of the model.
+        where: Its file name for messages.
+        task: Name of the task; None for the one that the model names.
+        source: Where the data comes from; None for what the task ships.
+
+    Raises:
+        UsageError: The task is unknown, or the model names none.
+        ModelError: The model was made with other preprocessing than the task has now.
+    """
+    name = task or metadata.task
+    if name is None:
+        raise UsageError(f"{where} names no task; say which one with --task")
+    found, made = get_task(name), metadata.preprocessing
+    if made is not None and dict(made) != found.preprocessing():
+        raise ModelError(
+            f"{where} was made with other preprocessing than task {name} has now, so its accuracy "
+            f"would be wrong; train and export it again, or use the version that made it"
+        )
+    return found, found.splits(source or DataSource())
