@@ -1,9 +1,9 @@
 """Count instructions for each multiply-accumulate on emulated microcontrollers.
 
-An LSTM of 64 inputs and 64 units without more layers, 20 time steps in one call, float32 and
-int8-dynamic. Everything that ``NAME_run`` executes counts: quantization, gates and copies too.
-The emulator counts instructions, which are not cycles. Counts repeat exactly, so each is taken
-twice and must be the same.
+An LSTM of 64 inputs and 64 units without more layers, 20 time steps in one call, in float32 and
+the quantized precisions. Everything that ``NAME_run`` executes counts: quantization, gates and
+copies too. The emulator counts instructions, which are not cycles. Counts repeat exactly, so each
+is taken twice and must be the same.
 
 Prints the table, keeps the counts, ends with 0 or 6.
 
@@ -19,6 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 import edgernn
 from edgernn.errors import EdgernnError, ModelError, PerformanceGateError
 from edgernn.files import check_writable, write_text
@@ -29,13 +31,19 @@ from edgernn_benchmarks.report_format import size
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 TARGETS = ("cortex-m4", "cortex-m7", "cortex-m55", "riscv32")
-PRECISIONS = ("float32", "int8-dynamic")
+PRECISIONS = ("float32", "int8-dynamic", "int8", "w8a16", "int4")
 WIDTH, STEPS = 64, 20
 MACS_PER_STEP = 4 * WIDTH * (WIDTH + WIDTH)
 LIMITS = {
     ("cortex-m4", "float32"): 3.0,
     ("cortex-m4", "int8-dynamic"): 2.2,
+    ("cortex-m4", "int8"): 1.15,
+    ("cortex-m4", "w8a16"): 1.4,
+    ("cortex-m4", "int4"): 1.4,
     ("cortex-m55", "int8-dynamic"): 0.6,
+    ("cortex-m55", "int8"): 0.28,
+    ("cortex-m55", "w8a16"): 0.4,
+    ("cortex-m55", "int4"): 0.3,
 }
 """Most instructions for each multiply-accumulate."""
 
@@ -82,7 +90,7 @@ def show(rows: list[dict[str, Any]]) -> None:
         if "error" in row:
             print(f"{start} not measured: {row['error']}")
             continue
-        limit = "" if row["limit"] is None else f"{row['limit']:.1f}"
+        limit = "" if row["limit"] is None else f"{row['limit']:.2f}"
         sizes = (size(row[key]) for key in ("flash_bytes", "static_ram_bytes", "peak_stack_bytes"))
         flash, ram, stack = sizes
         print(
@@ -93,8 +101,10 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def write_models(folder: Path) -> dict[str, Path]:
-    """Write the network in both precisions."""
+    """Write the network in every precision; ranges are those of normal noise."""
     import torch
+
+    from edgernn.integer import INTEGER
 
     class Layer(torch.nn.Module):
         def __init__(self) -> None:
@@ -106,10 +116,14 @@ def write_models(folder: Path) -> dict[str, Path]:
             return y
 
     torch.manual_seed(0)
-    plain, small = folder / "lstm.onnx", folder / "lstm.int8.onnx"
+    models = {precision: folder / f"lstm.{precision}.onnx" for precision in PRECISIONS}
+    plain, noise = models["float32"], folder / "noise.npz"
     edgernn.export(Layer(), (torch.zeros(1, STEPS, WIDTH),), plain)
-    edgernn.quantize(plain, small)
-    return {"float32": plain, "int8-dynamic": small}
+    np.savez(noise, x=np.random.default_rng(0).normal(size=(8, STEPS, WIDTH)).astype(np.float32))
+    for precision in PRECISIONS[1:]:
+        calibration = noise if precision in INTEGER else None
+        edgernn.quantize(plain, models[precision], precision=precision, calibration=calibration)
+    return models
 
 
 def arguments() -> argparse.Namespace:

@@ -3,8 +3,8 @@
 LSTM and GRU of three sizes with a linear layer, random weights, batch 1, one thread. Everything
 that is compared takes turns in one process. What is timed of each model:
 
-- one step of a live stream from Python (``Stream.step``): float32 and int8-dynamic on the target,
-  float32 and ONNX Runtime's own dynamic quantization on ``cpu``;
+- one step of a live stream from Python (``Stream.step``): float32, int8-dynamic, int8, w8a16 and
+  int4 on the target, float32 and ONNX Runtime's own dynamic quantization on ``cpu``;
 - the same step from a loop in C: the target's function and that of emx-onnx-cgen
   (``-O3 -march=native -ffast-math``);
 - 100 steps in one call of ``Session.run``;
@@ -55,7 +55,8 @@ SIZES = ("40,64,1", "64,128,2", "128,256,2")
 OUTPUTS, SEQUENCE, LOOP, INPUTS = 10, 100, 32, 64
 F32, I8 = "float32", "int8-dynamic"
 ORT, ORT_I8, EMX = "onnxruntime float32", "onnxruntime int8", "emx float32"
-READ = {F32: "read float32", I8: "read int8-dynamic"}
+INTEGER = ("int8", "w8a16", "int4")
+READ = {name: f"read {name}" for name in (F32, I8, *INTEGER)}
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ GATES = (
     Gate("float32 sequence:100, against ONNX Runtime", F32, (ORT,), "sequence", 1.0),
     Gate("int8-dynamic sequence:100, against the better", I8, (ORT, ORT_I8), "sequence", 1.5),
     Gate("float32 sequence:100, against the better", F32, (ORT, ORT_I8), "sequence"),
+    *(Gate(f"{name} step in C, against int8-dynamic", name, (I8,), "C step") for name in INTEGER),
 )
 OVERHEAD_LIMIT_US = 2.0
 
@@ -158,8 +160,9 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
     right = sessions[ORT].run(inputs)["y"]
     for name, session in sessions.items():
         _same(name, right, session.run(inputs)["y"], FLOAT if name == F32 else INT8)
+    sessions |= _integer_sessions(plain, target, inputs, folder)
     x = np.ascontiguousarray(inputs["x"][0, :INPUTS])
-    loops = {name: _native_loop(sessions[name], x) for name in (F32, I8)}
+    loops = {name: _native_loop(sessions[name], x) for name in READ}
     with _emx_loop(plain, x, wanted=loops[F32] is not None) as emx_loop:
         jobs: dict[tuple[str, str], Job] = {
             ("step", name): job_for(session, parse("step"), 0, None)
@@ -183,6 +186,22 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
     for session in sessions.values():
         session.close()
     return Timed(f"{cell.upper()} {size}", jobs | wholes)
+
+
+def _integer_sessions(
+    plain: Path, target: str, inputs: dict[str, Array], folder: Path
+) -> dict[str, Session]:
+    """Quantize to integers, and check that the target gives what ONNX Runtime gives."""
+    data, sessions = folder / "calibration.npz", {}
+    np.savez(data, x=inputs["x"])
+    for name in INTEGER:
+        path = folder / f"{name}.onnx"
+        edgernn.quantize(plain, path, precision=name, calibration=data)
+        sessions[name] = open_session(path, target, **thread_options(target, 1))
+        right = open_session(path, "cpu", threads=1).run(inputs)["y"]
+        if not np.array_equal(sessions[name].run(inputs)["y"], right):
+            raise ModelError(f"{name} on {target} differs from ONNX Runtime")
+    return sessions
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def test_ratios_of_generated_c(tmp_path: Path) -> None:
     assert done.returncode in (0, 6), done.stderr  # this is no quiet machine
     result = json.loads(path.read_text())
     assert result["passed"] == (done.returncode == 0)
-    assert len(result["gates"]) == 7
+    assert len(result["gates"]) == 10
     for gate in result["gates"]:
         assert gate["title"] in done.stdout
         assert gate["ratios"], gate["title"]
@@ -70,5 +70,6 @@ def test_instructions_are_counted_and_judged(tmp_path: Path) -> None:
     )  # counts repeat, so limits can be asserted
     assert "instructions (emulated)" in done.stdout
     result = json.loads(path.read_text())
-    assert [row["precision"] for row in result["rows"]] == ["float32", "int8-dynamic"]
+    precisions = ["float32", "int8-dynamic", "int8", "w8a16", "int4"]
+    assert [row["precision"] for row in result["rows"]] == precisions
     assert all(0.7 < row["instructions_per_mac"] <= row["limit"] for row in result["rows"])

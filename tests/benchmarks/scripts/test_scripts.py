@@ -22,6 +22,7 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("byte_products.py", ["--rounds", 1, "--calls", 1], "rows"),
         ("file_sizes.py", ["--hidden", 4], "rows"),
         ("demo_time.py", ["--epochs", 1], "seconds"),
+        ("search_strategies.py", ["--networks", 1, "--layers", 3, "--trials", 6], "rows"),
     ],
 )
 def test_results_go_into_new_folders(
