@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from hypothesis import HealthCheck, settings
 
 # Builds are found again by content, also by the other test processes; the user's are left alone.
 os.environ.setdefault("EDGERNN_CACHE", str(Path(tempfile.gettempdir()) / "edgernn-test-builds"))
+
+# A background job begins with Ctrl-C ignored, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "edgernn",

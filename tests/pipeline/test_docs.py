@@ -55,37 +55,50 @@ def test_files_named_in_documents_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name} names missing {name}"
 
 
-@pytest.mark.slow
-def test_commands_and_snippets_of_the_readme_run(tmp_path: Path) -> None:
-    """Run the README's commands in order in an empty folder; training is cut to one epoch."""
-    readme = ROOT / "README.md"
+def run_page(page: Path, folder: Path) -> None:
+    """Run a page's commands in order in a folder; training is cut to one epoch."""
     commands = [
         line
-        for block in blocks(readme, "sh")
+        for block in blocks(page, "sh")
         for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("edgernn ")
     ]
     assert len(commands) > 5
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
-    (tmp_path / "mymodel.py").write_text(blocks(readme, "python")[0])
     for command in commands:
         short = " --epochs 1" if command.startswith("edgernn train") else ""
         done = subprocess.run(
-            command + short,
-            shell=True,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
+            command + short, shell=True, cwd=folder, capture_output=True, text=True,
+            env=environment(),
+        )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    for snippet in blocks(readme, "python")[1:]:
+
+
+def run_snippets(snippets: list[str], folder: Path) -> None:
+    """Run Python snippets, each in a process of its own."""
+    for snippet in snippets:
         done = subprocess.run(
-            [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True,
-            env=environment,
+            [sys.executable, "-c", snippet], cwd=folder, capture_output=True, text=True,
+            env=environment(),
         )  # fmt: skip
         assert done.returncode == 0, f"{snippet}\n{done.stderr}"
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_commands_and_snippets_of_the_readme_run(tmp_path: Path) -> None:
+    readme = ROOT / "README.md"
+    model, *snippets = blocks(readme, "python")
+    (tmp_path / "mymodel.py").write_text(model)
+    run_page(readme, tmp_path)
+    run_snippets(snippets, tmp_path)
+
+
+@pytest.mark.slow
+def test_commands_and_snippets_of_the_tutorial_run(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "tutorial-int8.md"
+    run_page(page, tmp_path)
+    run_snippets(blocks(page, "python"), tmp_path)
