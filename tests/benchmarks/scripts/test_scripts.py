@@ -21,6 +21,7 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("startup.py", ["--runs", 1], "samples_ns"),
         ("byte_products.py", ["--rounds", 1, "--calls", 1], "rows"),
         ("file_sizes.py", ["--hidden", 4], "rows"),
+        ("quantize_cost.py", ["--hidden", 4, "--inputs", 3], "rows"),
         ("demo_time.py", ["--epochs", 1], "seconds"),
         ("search_strategies.py", ["--networks", 1, "--layers", 3, "--trials", 6], "rows"),
     ],
@@ -43,6 +44,7 @@ def test_results_go_into_new_folders(
         ("file_sizes.py", []),
         ("demo_time.py", []),
         ("keywords_accuracy.py", ["--data", "nowhere"]),
+        ("integer_accuracy.py", ["--fsdd", "nowhere", "--etth", "nowhere"]),
     ],
 )
 def test_a_place_that_cannot_be_written_is_noticed_first(
