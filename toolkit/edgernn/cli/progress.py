@@ -33,6 +33,8 @@ def progress_bar(words: str) -> Iterator[Show]:
         line = shown.add_task(words, total=None)
 
         def show(done: int, total: int, words: str | None = None) -> None:
-            shown.update(line, description=words, completed=done, total=total)
+            new = words is not None and words != shown.tasks[0].description
+            # What is done now is seen however soon it is over; numbers are redrawn in their time.
+            shown.update(line, description=words, completed=done, total=total, refresh=new)
 
         yield show
