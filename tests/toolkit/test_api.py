@@ -11,8 +11,8 @@ import pytest
 from helpers.models import write_model, write_pair
 
 import edgernn
-from edgernn.api import needs
 from edgernn.errors import TargetUnavailable, UsageError
+from edgernn.extras import needs
 
 
 def test_every_public_name_resolves_and_is_listed() -> None:

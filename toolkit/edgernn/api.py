@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgernn.comparison import Comparison, compare_outputs
 from edgernn.drift import Drift, measure_drift
-from edgernn.errors import TargetUnavailable, UsageError
+from edgernn.errors import UsageError
+from edgernn.extras import needs
 from edgernn.sessions import Array, Session
 from edgernn.tasks.base import DataSource
 
@@ -396,20 +397,3 @@ def _one_thread() -> Any:
     from edgernn_runtimes import load as run_load
 
     return partial(run_load, target="cpu", threads=1)
-
-
-class needs:  # noqa: N801 - used like a function
-    """Turn a missing package of an extra into an error that says how to install it."""
-
-    def __init__(self, extra: str) -> None:
-        self._extra = extra
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, ImportError):
-            raise TargetUnavailable(
-                f"package {error.name!r} is missing; install it with: "
-                f"pip install 'edgernn[{self._extra},cpu]'"
-            ) from None

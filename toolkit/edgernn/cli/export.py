@@ -12,6 +12,7 @@ import click
 
 from edgernn.cli.options import FILE, human_bytes, json_option, print_json
 from edgernn.errors import ModelError, UsageError
+from edgernn.extras import needs
 from edgernn.files import sha256_of
 from edgernn.metadata import Metadata
 
@@ -64,7 +65,7 @@ def command(
     if ":" in source and not Path(source).exists():
         if not example:
             raise UsageError("your own module needs --example, such as --example 1,100,40")
-        with api.needs("export"):
+        with needs("export"):
             module = _build(source, checkpoint)
             args = tuple(_example(text) for text in example)
         parent = None if checkpoint is None else sha256_of(checkpoint)

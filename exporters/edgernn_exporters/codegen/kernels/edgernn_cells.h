@@ -7,6 +7,24 @@
 
 #include "edgernn_activations.h"
 
+/* One unit of an LSTM. The divisions of each product of a sigmoid are done as one. */
+static inline void edgernn_lstm_unit(float *h, float *c, float i, float o, float f, float g)
+{
+    float e = edgernn_exp_minus_1(g);
+    float kept = *c / edgernn_exp_plus_1(f);
+    float cell = kept + e / (edgernn_exp_plus_1(i) * (e + 2.0f));
+    *c = cell;
+    e = edgernn_exp_minus_1(cell);
+    *h = e / (edgernn_exp_plus_1(o) * (e + 2.0f));
+}
+
+/* The next state of one unit of a GRU; a is the pre-activation of the candidate. */
+static inline float edgernn_gru_next(float h, float z, float a)
+{
+    float n = edgernn_tanh(a);
+    return n + (h - n) / edgernn_exp_plus_1(z);
+}
+
 #if defined(EDGERNN_MVE)
 #include "edgernn_cells_mve.h"
 #elif defined(EDGERNN_DSP)
@@ -17,7 +35,6 @@
 
 /* a [4*hidden]: pre-activations i, o, f, g.
  * c <- sigmoid(f) * c + sigmoid(i) * tanh(g);  h <- sigmoid(o) * tanh(c)
- * The divisions of each product of a sigmoid are done as one.
  */
 EDGERNN_UNUSED static void edgernn_lstm_gates(float *restrict h, float *restrict c,
     const float *restrict a, size_t hidden)
@@ -25,12 +42,7 @@ EDGERNN_UNUSED static void edgernn_lstm_gates(float *restrict h, float *restrict
     const float *restrict o = a + hidden, *restrict f = o + hidden, *restrict g = f + hidden;
     size_t j;
     for (j = 0; j < hidden; j++) {
-        float e = edgernn_exp_minus_1(g[j]);
-        float kept = c[j] / edgernn_exp_plus_1(f[j]);
-        float cell = kept + e / (edgernn_exp_plus_1(a[j]) * (e + 2.0f));
-        c[j] = cell;
-        e = edgernn_exp_minus_1(cell);
-        h[j] = e / (edgernn_exp_plus_1(o[j]) * (e + 2.0f));
+        edgernn_lstm_unit(h + j, c + j, a[j], o[j], f[j], g[j]);
     }
 }
 
@@ -44,8 +56,7 @@ EDGERNN_UNUSED static void edgernn_gru_gates(float *restrict h, const float *res
     const float *restrict r = zr + hidden;
     size_t j;
     for (j = 0; j < hidden; j++) {
-        float n = edgernn_tanh(p[j] + s[j] / edgernn_exp_plus_1(r[j]));
-        h[j] = n + (h[j] - n) / edgernn_exp_plus_1(zr[j]);
+        h[j] = edgernn_gru_next(h[j], zr[j], p[j] + s[j] / edgernn_exp_plus_1(r[j]));
     }
 }
 
@@ -67,8 +78,7 @@ EDGERNN_UNUSED static void edgernn_gru_update(float *restrict h, const float *re
 {
     size_t j;
     for (j = 0; j < hidden; j++) {
-        float n = edgernn_tanh(a[j]);
-        h[j] = n + (h[j] - n) / edgernn_exp_plus_1(zr[j]);
+        h[j] = edgernn_gru_next(h[j], zr[j], a[j]);
     }
 }
 

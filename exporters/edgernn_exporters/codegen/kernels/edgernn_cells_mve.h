@@ -229,12 +229,7 @@ EDGERNN_UNUSED static void edgernn_lstm_gates(float *restrict h, float *restrict
         EDGERNN_FOURS(edgernn_lstm_fours(h + j, c + j, a + j, hidden, fours))
         for (; j < end; j++) {
             EDGERNN_MVE_SCALAR
-            float e = edgernn_exp_minus_1(g[j]);
-            float kept = c[j] / edgernn_exp_plus_1(f[j]);
-            float cell = kept + e / (edgernn_exp_plus_1(a[j]) * (e + 2.0f));
-            c[j] = cell;
-            e = edgernn_exp_minus_1(cell);
-            h[j] = e / (edgernn_exp_plus_1(o[j]) * (e + 2.0f));
+            edgernn_lstm_unit(h + j, c + j, a[j], o[j], f[j], g[j]);
         }
     }
 }
@@ -252,8 +247,7 @@ EDGERNN_UNUSED static void edgernn_gru_gates(float *restrict h, const float *res
         EDGERNN_FOURS(edgernn_gru_fours(h + j, zr + j, p + j, s + j, hidden, fours))
         for (; j < end; j++) {
             EDGERNN_MVE_SCALAR
-            float n = edgernn_tanh(p[j] + s[j] / edgernn_exp_plus_1(r[j]));
-            h[j] = n + (h[j] - n) / edgernn_exp_plus_1(zr[j]);
+            h[j] = edgernn_gru_next(h[j], zr[j], p[j] + s[j] / edgernn_exp_plus_1(r[j]));
         }
     }
 }
@@ -284,8 +278,7 @@ EDGERNN_UNUSED static void edgernn_gru_update(float *restrict h, const float *re
         EDGERNN_FOURS(edgernn_gru_update_fours(h + j, zr + j, a + j, fours))
         for (; j < end; j++) {
             EDGERNN_MVE_SCALAR
-            float n = edgernn_tanh(a[j]);
-            h[j] = n + (h[j] - n) / edgernn_exp_plus_1(zr[j]);
+            h[j] = edgernn_gru_next(h[j], zr[j], a[j]);
         }
     }
 }

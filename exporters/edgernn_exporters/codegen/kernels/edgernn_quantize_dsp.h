@@ -25,37 +25,45 @@ static inline uint32_t edgernn_top_dsp(const float *x, size_t eights)
     return top >> 1;
 }
 
+/* r3 to r6 and r8 to r11 = the next eight of %1, divided by s8 and rounded. */
+#define EDGERNN_DIVIDE_EIGHT \
+    "vldmia %1!, {s0-s7}\n" \
+    "vdiv.f32 s0, s0, s8\n" \
+    "vdiv.f32 s1, s1, s8\n" \
+    "vdiv.f32 s2, s2, s8\n" \
+    "vdiv.f32 s3, s3, s8\n" \
+    "vdiv.f32 s4, s4, s8\n" \
+    "vdiv.f32 s5, s5, s8\n" \
+    "vdiv.f32 s6, s6, s8\n" \
+    "vdiv.f32 s7, s7, s8\n" \
+    "vcvtr.s32.f32 s0, s0\n" \
+    "vcvtr.s32.f32 s1, s1\n" \
+    "vcvtr.s32.f32 s2, s2\n" \
+    "vcvtr.s32.f32 s3, s3\n" \
+    "vcvtr.s32.f32 s4, s4\n" \
+    "vcvtr.s32.f32 s5, s5\n" \
+    "vcvtr.s32.f32 s6, s6\n" \
+    "vcvtr.s32.f32 s7, s7\n" \
+    "vmov r3, r4, s0, s1\n" \
+    "vmov r5, r6, s2, s3\n" \
+    "vmov r8, r9, s4, s5\n" \
+    "vmov r10, r11, s6, s7\n"
+
+/* Store them to %0 as int16. */
+#define EDGERNN_PACK_EIGHT \
+    "pkhbt r3, r3, r5, lsl #16\n" \
+    "pkhbt r4, r4, r6, lsl #16\n" \
+    "pkhbt r5, r8, r10, lsl #16\n" \
+    "pkhbt r6, r9, r11, lsl #16\n" \
+    "stmia.w %0!, {r3, r4, r5, r6}\n"
+
 /* Divide and round 8 * eights inputs. The largest |x| / unit of a row is 127. */
 static inline void edgernn_divide_dsp(edgernn_q8 *q, const float *x, float unit, size_t eights)
 {
     __asm__ volatile("vmov s8, %3\n"
             "1:\n"
-            "vldmia %1!, {s0-s7}\n"
-            "vdiv.f32 s0, s0, s8\n"
-            "vdiv.f32 s1, s1, s8\n"
-            "vdiv.f32 s2, s2, s8\n"
-            "vdiv.f32 s3, s3, s8\n"
-            "vdiv.f32 s4, s4, s8\n"
-            "vdiv.f32 s5, s5, s8\n"
-            "vdiv.f32 s6, s6, s8\n"
-            "vdiv.f32 s7, s7, s8\n"
-            "vcvtr.s32.f32 s0, s0\n"
-            "vcvtr.s32.f32 s1, s1\n"
-            "vcvtr.s32.f32 s2, s2\n"
-            "vcvtr.s32.f32 s3, s3\n"
-            "vcvtr.s32.f32 s4, s4\n"
-            "vcvtr.s32.f32 s5, s5\n"
-            "vcvtr.s32.f32 s6, s6\n"
-            "vcvtr.s32.f32 s7, s7\n"
-            "vmov r3, r4, s0, s1\n"
-            "vmov r5, r6, s2, s3\n"
-            "vmov r8, r9, s4, s5\n"
-            "vmov r10, r11, s6, s7\n"
-            "pkhbt r3, r3, r5, lsl #16\n"
-            "pkhbt r4, r4, r6, lsl #16\n"
-            "pkhbt r5, r8, r10, lsl #16\n"
-            "pkhbt r6, r9, r11, lsl #16\n"
-            "stmia.w %0!, {r3, r4, r5, r6}\n"
+            EDGERNN_DIVIDE_EIGHT
+            EDGERNN_PACK_EIGHT
             "subs %2, %2, #1\n"
             "bne 1b\n"
             : "+&r"(q), "+&r"(x), "+&r"(eights)
@@ -69,27 +77,7 @@ static inline void edgernn_divide_unit_dsp(edgernn_q8 *q, const float *h, size_t
 {
     __asm__ volatile("vmov s8, %3\n"
             "1:\n"
-            "vldmia %1!, {s0-s7}\n"
-            "vdiv.f32 s0, s0, s8\n"
-            "vdiv.f32 s1, s1, s8\n"
-            "vdiv.f32 s2, s2, s8\n"
-            "vdiv.f32 s3, s3, s8\n"
-            "vdiv.f32 s4, s4, s8\n"
-            "vdiv.f32 s5, s5, s8\n"
-            "vdiv.f32 s6, s6, s8\n"
-            "vdiv.f32 s7, s7, s8\n"
-            "vcvtr.s32.f32 s0, s0\n"
-            "vcvtr.s32.f32 s1, s1\n"
-            "vcvtr.s32.f32 s2, s2\n"
-            "vcvtr.s32.f32 s3, s3\n"
-            "vcvtr.s32.f32 s4, s4\n"
-            "vcvtr.s32.f32 s5, s5\n"
-            "vcvtr.s32.f32 s6, s6\n"
-            "vcvtr.s32.f32 s7, s7\n"
-            "vmov r3, r4, s0, s1\n"
-            "vmov r5, r6, s2, s3\n"
-            "vmov r8, r9, s4, s5\n"
-            "vmov r10, r11, s6, s7\n"
+            EDGERNN_DIVIDE_EIGHT
             "ssat r3, #8, r3\n"
             "ssat r4, #8, r4\n"
             "ssat r5, #8, r5\n"
@@ -98,11 +86,7 @@ static inline void edgernn_divide_unit_dsp(edgernn_q8 *q, const float *h, size_t
             "ssat r9, #8, r9\n"
             "ssat r10, #8, r10\n"
             "ssat r11, #8, r11\n"
-            "pkhbt r3, r3, r5, lsl #16\n"
-            "pkhbt r4, r4, r6, lsl #16\n"
-            "pkhbt r5, r8, r10, lsl #16\n"
-            "pkhbt r6, r9, r11, lsl #16\n"
-            "stmia.w %0!, {r3, r4, r5, r6}\n"
+            EDGERNN_PACK_EIGHT
             "subs %2, %2, #1\n"
             "bne 1b\n"
             : "+&r"(q), "+&r"(h), "+&r"(eights)
