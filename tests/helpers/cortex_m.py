@@ -21,6 +21,40 @@ _DEEP = ("-DEDGERNN_I8_DEPTH=16", "-DEDGERNN_I16_DEPTH=8")
 _M4, _M7, _M55 = "mps2-an386", "mps2-an500", "mps3-an547"
 _HARD = "-mfloat-abi=hard"
 
+# C with which programs begin: seeded numbers, and a hash of what was computed.
+RANDOM = r"""
+#include <stddef.h>
+#include <stdint.h>
+
+static uint32_t seed = 1, hash;
+
+static uint32_t draw(uint32_t below)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (uint32_t)(((uint64_t)seed * below) >> 32);
+}
+
+static float uniform(float size)
+{
+    return size * ((float)draw(1u << 20) / (float)(1 << 19) - 1.0f);
+}
+
+static void fill(float *to, size_t n, float size)
+{
+    size_t l;
+    for (l = 0; l < n; l++)
+        to[l] = uniform(size);
+}
+
+static void mix(const void *data, size_t bytes)
+{
+    const uint8_t *from = data;
+    size_t l;
+    for (l = 0; l < bytes; l++)
+        hash = (hash ^ from[l]) * 16777619u;
+}
+"""
+
 
 @dataclass(frozen=True)
 class Core:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.cortex_m import CORES, missing, output
+from helpers.cortex_m import CORES, RANDOM, missing, output
 
 # Prints one line for each case. What must be exact is printed as a hash of its bits, what may
 # differ in the last bits as its distance from a sum in double.
-PROGRAM = r"""
+PROGRAM = (
+    RANDOM
+    + r"""
 #include "edgernn_cells.h"
 #include "edgernn_linear_f32.h"
 #include "edgernn_linear_i8.h"
@@ -22,34 +24,6 @@ static float x[MAX_X], y[MAX_Y], start[MAX_Y], scale[1024], x_scale[16], weights
 static EDGERNN_ALIGN(4) int8_t packed[MAX_W];
 static EDGERNN_ALIGN(4) edgernn_q8 q[MAX_X];
 static int32_t sums[1024];
-static uint32_t seed = 1, hash;
-
-static uint32_t draw(uint32_t below)
-{
-    seed = seed * 1664525u + 1013904223u;
-    return (uint32_t)(((uint64_t)seed * below) >> 32);
-}
-
-static float uniform(float size)
-{
-    return size * ((float)draw(1u << 20) / (float)(1 << 19) - 1.0f);
-}
-
-static void fill(float *to, size_t n, float size)
-{
-    size_t l;
-    for (l = 0; l < n; l++)
-        to[l] = uniform(size);
-}
-
-static void mix(const void *data, size_t bytes)
-{
-    const uint8_t *from = data;
-    size_t l;
-    for (l = 0; l < bytes; l++)
-        hash = (hash ^ from[l]) * 16777619u;
-}
-
 /* Weights -127..127 in the layout of this build; if `extreme`, all of them the same. */
 static void pack(size_t n, size_t k, int extreme)
 {
@@ -211,6 +185,7 @@ int main(void)
     return 0;
 }
 """
+)
 
 
 @pytest.fixture(autouse=True)

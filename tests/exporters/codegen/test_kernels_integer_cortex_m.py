@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.cortex_m import CORES, missing, output
+from helpers.cortex_m import CORES, RANDOM, missing, output
 from numpy.typing import NDArray
 
 from edgernn.integer import activations
 
 # Prints one line for each case: a hash of all that was written, and WRONG where a product is not
 # what plain loops over plain weights give.
-PROGRAM = r"""
+PROGRAM = (
+    RANDOM
+    + r"""
 #include "edgernn_cells_i16.h"
 #include "edgernn_linear_i4.h"
 #include "edgernn_linear_w8a16.h"
@@ -29,34 +31,6 @@ static EDGERNN_ALIGN(8) int16_t q16[MAX_M * 1024], states[4][256];
 static EDGERNN_ALIGN(8) uint8_t packed[MAX_N * MAX_K];
 static int8_t weights[MAX_N * MAX_K];
 static int16_t inputs[MAX_M * MAX_K];
-static uint32_t seed = 1, hash;
-
-static uint32_t draw(uint32_t below)
-{
-    seed = seed * 1664525u + 1013904223u;
-    return (uint32_t)(((uint64_t)seed * below) >> 32);
-}
-
-static float uniform(float size)
-{
-    return size * ((float)draw(1u << 20) / (float)(1 << 19) - 1.0f);
-}
-
-static void fill(float *to, size_t n, float size)
-{
-    size_t l;
-    for (l = 0; l < n; l++)
-        to[l] = uniform(size);
-}
-
-static void mix(const void *data, size_t bytes)
-{
-    const uint8_t *from = data;
-    size_t l;
-    for (l = 0; l < bytes; l++)
-        hash = (hash ^ from[l]) * 16777619u;
-}
-
 static void say(const char *what, size_t a, size_t b, size_t c)
 {
     printf("%s %u %u %u: %08lx\n", what, (unsigned)a, (unsigned)b, (unsigned)c,
@@ -296,6 +270,7 @@ int main(void)
     return 0;
 }
 """
+)
 
 
 @pytest.fixture(autouse=True)
