@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgernn.contract import ZEROS, Axes, Contract, StateSpec, TensorSpec
-from edgernn.errors import ContractError, InputError, ModelError
+from edgernn.contract import ZEROS, Axes, Contract, StateSpec, TensorSpec, require_stream
+from edgernn.errors import ContractError, ModelError
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, check_inputs
 
@@ -75,20 +75,7 @@ class Interface:
             ContractError: The model has no contract or is not causal.
             InputError: ``batch`` is below 1.
         """
-        if self.contract is None:
-            raise ContractError(
-                f"{self.path}: no state contract, so it is not known which outputs are states; "
-                f"export the model with edgernn export"
-            )
-        if not self.contract.stream.causal:
-            raise ContractError(
-                f"{self.path}: the model is not causal (it looks at later inputs, as "
-                f"bidirectional layers do, or was exported so), so it has no step form; "
-                f"run whole sequences instead"
-            )
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, got {batch}")
-        return self.contract
+        return require_stream(self.contract, str(self.path), batch)
 
 
 def read_interface(path: str | os.PathLike[str]) -> Interface:

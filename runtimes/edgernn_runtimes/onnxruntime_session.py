@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgernn.contract import ZEROS, Axes, Contract, StateSpec, TensorSpec
-from edgernn.errors import ContractError, InputError, ModelError, UsageError
+from edgernn.contract import ZEROS, Axes, Contract, StateSpec, TensorSpec, require_stream
+from edgernn.errors import ContractError, ModelError, UsageError
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, check_inputs
 from edgernn_runtimes.onnxruntime_buffers import Device
@@ -80,20 +80,7 @@ class OnnxRuntimeSession:
 
     def stream(self, batch: int = 1) -> OnnxRuntimeStream:
         """Open a stream (see `edgernn.sessions.Session.stream`)."""
-        contract = self.metadata.contract
-        if contract is None:
-            raise ContractError(
-                f"{self.path}: no state contract, so it is not known which outputs are states; "
-                f"export the model with edgernn export"
-            )
-        if not contract.stream.causal:
-            raise ContractError(
-                f"{self.path}: the model is not causal (it looks at later inputs, as "
-                f"bidirectional layers do, or was exported so), so it has no step form; "
-                f"run whole sequences instead"
-            )
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, got {batch}")
+        contract = require_stream(self.metadata.contract, str(self.path), batch)
         return OnnxRuntimeStream(self, self._opened(), contract, batch, self._device)
 
     def initial_state(self, batch: int) -> Arrays:

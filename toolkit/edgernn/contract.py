@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgernn.errors import ContractError
+from edgernn.errors import ContractError, InputError
 
 ZEROS = "zeros"
 
@@ -219,3 +219,30 @@ def _check_pair(state: StateSpec, source: TensorSpec, target: TensorSpec, where:
             f"{where}: state {source} may vary in no axis but batch axis {state.batch_axis}, or "
             f"its first value cannot be made; export the model with fixed state sizes"
         )
+
+
+def require_stream(contract: Contract | None, where: str, batch: int) -> Contract:
+    """Return the contract of a model that can run step by step.
+
+    Args:
+        contract: Of the model, if it has one.
+        where: File name for the message.
+        batch: Sequences that advance together.
+
+    Raises:
+        ContractError: The model has no contract or is not causal.
+        InputError: ``batch`` is below 1.
+    """
+    if contract is None:
+        raise ContractError(
+            f"{where}: no state contract, so it is not known which outputs are states; "
+            f"export the model with edgernn export"
+        )
+    if not contract.stream.causal:
+        raise ContractError(
+            f"{where}: the model is not causal (it looks at later inputs, as bidirectional layers "
+            f"do, or was exported so), so it has no step form; run whole sequences instead"
+        )
+    if batch < 1:
+        raise InputError(f"batch must be at least 1, got {batch}")
+    return contract
