@@ -96,7 +96,7 @@ def quantize(
     changed = tuple(name for name, given in done.layers.items() if given != FLOAT)
     if not changed:
         reasons = "; ".join(map(str, done.kept))
-        missing = "it has no LSTM, GRU, RNN, Gemm or MatMul with constant weights"
+        missing = "it has no LSTM, GRU, RNN, Gemm, MatMul, Conv or embedding with constant weights"
         raise ModelError(f"{source}: nothing to quantize to {precision}: {reasons or missing}")
     source_bytes = Path(source).stat().st_size
     metadata = replace(

@@ -19,6 +19,7 @@ from edgernn.integer import (
     linear_parameters,
     recurrent_parameters,
 )
+from edgernn.integer.activations import PRE_ACTIVATION_BITS
 
 _EXACT_IN_FLOAT32 = 2**24
 T = TypeVar("T")
@@ -158,7 +159,7 @@ def make_recurrence(
 
 def recurrence_of(made: RecurrentParameters, device: torch.device) -> Recurrence:
     """Bring the parameters of one direction to a device."""
-    step = made.state_unit if made.relu else 2.0**-12
+    step = made.state_unit if made.relu else 2.0**-PRE_ACTIVATION_BITS
     bias = made.recurrent_bias
     return Recurrence(
         cell=made.cell,
