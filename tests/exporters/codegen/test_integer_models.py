@@ -75,3 +75,12 @@ def test_the_self_test_asks_for_the_same_bits(precision: str, tmp_path: Path) ->
     assert built.returncode == 0, built.stderr
     ran = subprocess.run([program], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
+
+
+def test_the_self_test_allows_for_float_layers(tmp_path: Path) -> None:
+    path = quantized("gru", "int8", tmp_path, layers={"matmul*": "float32"})
+    folder = tmp_path / "c"
+    generate(path, folder, complete=True, load=lambda file: edgernn.load(file, "cpu"))
+    golden = (folder / "tests" / "golden.h").read_text().splitlines()
+    (limit,) = (line.split()[2] for line in golden if line.startswith("#define GOLDEN_LIMIT_Y"))
+    assert float(limit) > 1e-3

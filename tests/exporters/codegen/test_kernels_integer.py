@@ -74,6 +74,21 @@ def test_products(
     assert (y[:, n:] == GUARD).all()
 
 
+@pytest.mark.parametrize("m", [32, 33, 71])
+def test_int4_products_of_many_rows(program: Program, m: int) -> None:
+    """Hosts keep what belongs to 32 rows at a time."""
+    n, k = 35, 29
+    rng = np.random.default_rng(m)
+    q, w = rng.integers(-128, 128, (m, k)), rng.integers(-7, 8, (n, k))
+    rows, start = stored(q, program.layout, 2), rng.normal(0, 1, (m, n)).astype(F32)
+    y = np.zeros((m, n), F32)
+    program.call(
+        (6, m, n, k, n, n, rows.shape[1]), y, start, rows, pack_i4(w, program.layout),
+        np.ones(n, F32),
+    )  # fmt: skip
+    same_bits(y, (q @ w.T).astype(F32) + start)
+
+
 def test_sums_of_16_bit_inputs_reach_the_end_of_int32(program: Program) -> None:
     k = 516  # 516 * 127 is 65532: close to the limit of 65535
     w = np.stack([np.full(k, 127), np.full(k, -127), np.tile([127, -127], k // 2)])

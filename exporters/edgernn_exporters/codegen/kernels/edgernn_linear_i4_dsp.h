@@ -47,12 +47,13 @@ EDGERNN_UNUSED static void edgernn_linear_i4(float *y, size_t y_stride, const fl
     const float *w_scale, size_t m, size_t n, size_t k)
 {
     const size_t groups = (k + 7) / 8;
+    const size_t summed = k <= EDGERNN_I4_DSP_MAX ? 8 * groups : 0; /* else nothing reads the sum */
     size_t i, j;
     for (i = 0; i < m; i++) {
         edgernn_packed_row_dsp row;
         const edgernn_q8 *x = q + i * q_stride;
         int32_t sum = 0;
-        for (j = 0; j < 8 * groups; j += 2) {
+        for (j = 0; j < summed; j += 2) {
             uint32_t two;
             memcpy(&two, x + j, sizeof two);
             __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(two), "r"(0x00010001u));
@@ -62,7 +63,7 @@ EDGERNN_UNUSED static void edgernn_linear_i4(float *y, size_t y_stride, const fl
         row.first[2] = -2048 * sum;
         row.first[3] = row.first[1] + row.first[2];
         edgernn_packed_dsp(&row, y + i * y_stride, start ? start + i * start_stride : NULL, x, w,
-            w_scale, n, groups, 2, k <= EDGERNN_I4_DSP_MAX ? edgernn_blocks_i4_dsp : NULL,
+            w_scale, n, groups, 2, summed ? edgernn_blocks_i4_dsp : NULL,
             edgernn_sums_i4);
     }
 }

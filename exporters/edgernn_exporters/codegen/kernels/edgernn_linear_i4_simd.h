@@ -9,7 +9,7 @@ EDGERNN_UNUSED static void edgernn_linear_i4(float *y, size_t y_stride, const fl
     size_t start_stride, const edgernn_q8 *q, size_t q_stride, const uint8_t *w,
     const float *w_scale, size_t m, size_t n, size_t k)
 {
-    const edgernn_packed p = {w, w_scale, n, (k + 7) / 8, y_stride, start_stride, q_stride};
+    edgernn_packed p = {w, w_scale, NULL, n, (k + 7) / 8, y_stride, start_stride, q_stride};
     edgernn_packed_product(&p, y, start, (const uint8_t *)q, m, EDGERNN_PACKED_I4);
 }
 

@@ -9,7 +9,7 @@ EDGERNN_UNUSED static void edgernn_linear_w8a16(float *y, size_t y_stride, const
     size_t start_stride, const int16_t *q, size_t q_stride, const int8_t *w, const float *w_scale,
     size_t m, size_t n, size_t k)
 {
-    const edgernn_packed p = {(const uint8_t *)w, w_scale, n, (k + 1) / 2, y_stride, start_stride,
+    edgernn_packed p = {(const uint8_t *)w, w_scale, NULL, n, (k + 1) / 2, y_stride, start_stride,
         2 * q_stride};
     edgernn_packed_product(&p, y, start, (const uint8_t *)q, m, EDGERNN_PACKED_I8);
 }

@@ -10,6 +10,7 @@
 #include "edgernn_vector.h"
 
 #define EDGERNN_PACKED_VECTORS (16 / EDGERNN_LANES) /* in a block */
+#define EDGERNN_PACKED_MOST 32                      /* rows of x whose sums are kept at once */
 #if defined(EDGERNN_AVX512F)
 #define EDGERNN_PACKED_WIDE 8   /* blocks at once, one row of x */
 #define EDGERNN_PACKED_BLOCKS 4 /* blocks at once, a few rows of x */
@@ -26,10 +27,13 @@
 
 enum { EDGERNN_PACKED_I4 = 4, EDGERNN_PACKED_I8 = 8 }; /* bits of a weight */
 
-/* A matrix of n rows and the strides of the rows of x (bytes), y and start. */
+/* A matrix of n rows and the strides of the rows of x (bytes), y and start. `excess` of each row of x
+ * is what int4 weights of 8 more than they are make too much.
+ */
 typedef struct {
     const uint8_t *w;
     const float *w_scale;
+    int32_t *excess;
     size_t n, units, y_stride, start_stride, q_stride;
 } edgernn_packed;
 
@@ -119,16 +123,16 @@ EDGERNN_INLINE edgernn_int_vector edgernn_packed_dot(edgernn_int_vector sum, edg
 #endif
 }
 
-/* What int4 weights of 8 more than they are make too much. */
-EDGERNN_INLINE int32_t edgernn_packed_excess(const edgernn_packed *p, const uint8_t *q,
-    const int bits)
+/* Fill `excess` for m rows of x. */
+EDGERNN_INLINE void edgernn_packed_find_excess(const edgernn_packed *p, const uint8_t *q, size_t m)
 {
-    int32_t sum = 0;
-    size_t l;
-    if (bits == EDGERNN_PACKED_I4)
+    size_t i, l;
+    for (i = 0; i < m; i++) {
+        int32_t sum = 0;
         for (l = 0; l < p->units * 8; l++)
-            sum += (int8_t)q[l];
-    return sum * 8;
+            sum += (int8_t)q[i * p->q_stride + l];
+        p->excess[i] = sum * 8;
+    }
 }
 
 /* Scale the sums of a row of x for a vector of outputs, of which `left` exist; add the start. */
@@ -149,17 +153,21 @@ EDGERNN_INLINE void edgernn_packed_finish(float *y, const float *start, const fl
 #endif
 }
 
-/* `rows` rows of x times `blocks` blocks. */
+/* `rows` rows of x, the first of them row `first`, times `blocks` blocks. */
 EDGERNN_INLINE void edgernn_packed_tile(const edgernn_packed *p, size_t block, float *y,
-    const float *start, const uint8_t *q, const size_t rows, const size_t blocks, const int bits)
+    const float *start, const uint8_t *q, size_t first, const size_t rows, const size_t blocks,
+    const int bits)
 {
     edgernn_int_vector sum[EDGERNN_PACKED_ROWS][8];
     const size_t vectors = blocks * EDGERNN_PACKED_VECTORS;
     const size_t pairs = bits == EDGERNN_PACKED_I4 ? 2 : 1;
     size_t unit, pair, i, v;
+    y += first * p->y_stride;
+    start = start ? start + first * p->start_stride : NULL;
+    q += first * p->q_stride;
     EDGERNN_UNROLL
     for (i = 0; i < rows; i++) {
-        const uint32_t excess = (uint32_t)edgernn_packed_excess(p, q + i * p->q_stride, bits);
+        const uint32_t excess = bits == EDGERNN_PACKED_I4 ? (uint32_t)p->excess[first + i] : 0;
         EDGERNN_UNROLL
         for (v = 0; v < vectors; v++)
             sum[i][v] = (edgernn_int_vector){0} - excess;
@@ -201,29 +209,45 @@ EDGERNN_INLINE void edgernn_packed_column(const edgernn_packed *p, size_t block,
 {
     size_t i = 0;
     for (; i + EDGERNN_PACKED_ROWS <= m; i += EDGERNN_PACKED_ROWS)
-        edgernn_packed_tile(p, block, y + i * p->y_stride,
-            start ? start + i * p->start_stride : NULL, q + i * p->q_stride, EDGERNN_PACKED_ROWS,
-            blocks, bits);
+        edgernn_packed_tile(p, block, y, start, q, i, EDGERNN_PACKED_ROWS, blocks, bits);
     for (; i < m; i++)
-        edgernn_packed_tile(p, block, y + i * p->y_stride,
-            start ? start + i * p->start_stride : NULL, q + i * p->q_stride, 1, blocks, bits);
+        edgernn_packed_tile(p, block, y, start, q, i, 1, blocks, bits);
 }
 
-/* The whole product. */
-EDGERNN_INLINE void edgernn_packed_product(const edgernn_packed *p, float *y, const float *start,
+/* All blocks. */
+EDGERNN_INLINE void edgernn_packed_blocks(const edgernn_packed *p, float *y, const float *start,
     const uint8_t *q, size_t m, const int bits)
 {
     const size_t blocks = (p->n + 15) / 16;
     size_t block = 0;
     if (m == 1)
         for (; block + EDGERNN_PACKED_WIDE <= blocks; block += EDGERNN_PACKED_WIDE)
-            edgernn_packed_tile(p, block, y, start, q, 1, EDGERNN_PACKED_WIDE, bits);
+            edgernn_packed_tile(p, block, y, start, q, 0, 1, EDGERNN_PACKED_WIDE, bits);
 #if EDGERNN_PACKED_BLOCKS > 1
     for (; block + EDGERNN_PACKED_BLOCKS <= blocks; block += EDGERNN_PACKED_BLOCKS)
         edgernn_packed_column(p, block, y, start, q, m, EDGERNN_PACKED_BLOCKS, bits);
 #endif
     for (; block < blocks; block++)
         edgernn_packed_column(p, block, y, start, q, m, 1, bits);
+}
+
+/* The whole product. */
+EDGERNN_INLINE void edgernn_packed_product(edgernn_packed *p, float *y, const float *start,
+    const uint8_t *q, size_t m, const int bits)
+{
+    int32_t excess[EDGERNN_PACKED_MOST];
+    p->excess = excess;
+    while (bits == EDGERNN_PACKED_I4 && m > 0) {
+        const size_t rows = m < EDGERNN_PACKED_MOST ? m : EDGERNN_PACKED_MOST;
+        edgernn_packed_find_excess(p, q, rows);
+        edgernn_packed_blocks(p, y, start, q, rows, bits);
+        y += rows * p->y_stride;
+        start = start ? start + rows * p->start_stride : NULL;
+        q += rows * p->q_stride;
+        m -= rows;
+    }
+    if (bits != EDGERNN_PACKED_I4)
+        edgernn_packed_blocks(p, y, start, q, m, bits);
 }
 
 #endif

@@ -8,7 +8,7 @@
 #define EDGERNN_INPUTS_DONE(call) (call)
 
 /* Four inputs at a time, fewer at the end; `load` gives centers in q1 and inverses in q2. */
-#define EDGERNN_STATIC_MVE(load, store, low, high) \
+#define EDGERNN_STATIC_MVE(load, store, high) \
     __asm__ volatile( \
         "vdup.32 q3, %[least]\n" \
         "vdup.32 q4, %[most]\n" \
@@ -36,9 +36,9 @@
         int32_t least = low; \
         if (k > 0 && step) \
             EDGERNN_STATIC_MVE("vldrw.u32 q1, [%[center]], #16\n" \
-                               "vldrw.u32 q2, [%[inverse]], #16\n", store, low, high); \
+                               "vldrw.u32 q2, [%[inverse]], #16\n", store, high); \
         else if (k > 0) \
-            EDGERNN_STATIC_MVE("", store, low, high); \
+            EDGERNN_STATIC_MVE("", store, high); \
     } while (0)
 
 #if !EDGERNN_I8_WIDE

@@ -50,11 +50,6 @@ EDGERNN_INLINE void edgernn_store_shorts(int16_t *to, edgernn_shorts v, size_t c
     memcpy(to, &v, sizeof v);
 }
 
-EDGERNN_INLINE edgernn_shorts edgernn_spread_short(int16_t x)
-{
-    return (edgernn_shorts){0} + x;
-}
-
 /* Above -32768. */
 EDGERNN_INLINE edgernn_shorts edgernn_not_lowest(edgernn_shorts v)
 {
