@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from edgernn.training.runs import RunInfo
     from edgernn_benchmarks import Report
     from edgernn_exporters.inspection import Inspection
+    from edgernn_exporters.pytorch.export import Exported
     from edgernn_exporters.quantization import Quantized
     from edgernn_exporters.search import SearchResult
-    from edgernn_exporters.torch_export import Exported
 
 PathLike = str | os.PathLike[str]
 
@@ -49,7 +49,7 @@ def train(task: str, config: ModelConfig, options: TrainOptions, **reporting: An
 def export(
     module: nn.Module, args: Sequence[Tensor], path: PathLike, *, gate: bool = True, **options: Any
 ) -> Exported:
-    """Export a PyTorch module to ONNX (see `edgernn_exporters.torch_export.export`).
+    """Export a PyTorch module to ONNX (see `edgernn_exporters.pytorch.export.export`).
 
     Args:
         module: Module with LSTM, GRU or RNN layers.
@@ -62,7 +62,7 @@ def export(
         >>> edgernn.export(model, (torch.zeros(1, 100, 40),), "model.onnx")
     """
     with needs("export"):
-        from edgernn_exporters.torch_export import export as run_export
+        from edgernn_exporters.pytorch.export import export as run_export
     return run_export(module, args, path, load=_one_thread() if gate else None, **options)
 
 

@@ -26,8 +26,8 @@ from edgernn.integer import (
 from edgernn.metadata import Metadata
 from edgernn.training import QuantGRU, observing, to_float, to_quantized
 from edgernn_exporters.onnx_files import read_model
+from edgernn_exporters.pytorch.export import export
 from edgernn_exporters.quantization import quantize
-from edgernn_exporters.torch_export import export
 from edgernn_runtimes import load
 
 open_cpu = partial(load, target="cpu", threads=1)

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from edgernn.errors import ModelError
 from edgernn.training.onnx_layout import onnx_weights
-from edgernn_exporters.torch_recurrent import KINDS
+from edgernn_exporters.pytorch.recurrent import KINDS
 
 
 @dataclass(frozen=True)

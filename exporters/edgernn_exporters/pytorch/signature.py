@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgernn.contract import Axes
 from edgernn.errors import EdgernnError, InputError, ModelError
-from edgernn_exporters.torch_streaming import flatten_outputs
+from edgernn_exporters.pytorch.streaming import flatten_outputs
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Signature:
         args: The example inputs, brought to the sizes below.
         input_names: Names of the parameters of ``forward``.
         input_axes: One for each input.
-        output_names: Flattened (see `edgernn_exporters.torch_streaming.flatten_outputs`).
+        output_names: Flattened (see `edgernn_exporters.pytorch.streaming.flatten_outputs`).
         output_axes: One for each output.
         batch: Rows of ``args``.
         length: Time steps of ``args``.

@@ -11,7 +11,7 @@ import torch
 from helpers.modules import Conditioned, Convolved, LastStep, Tagger, TwoBlocks
 from torch import nn
 
-from edgernn_exporters.torch_export import Exported, export
+from edgernn_exporters.pytorch.export import Exported, export
 from edgernn_runtimes import load
 
 open_cpu = partial(load, target="cpu", threads=1)

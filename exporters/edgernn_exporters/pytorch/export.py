@@ -26,16 +26,16 @@ from edgernn.sessions import Array, Arrays, Session
 from edgernn.training.quantized import quantized_layers, ranges_of, to_float
 from edgernn_exporters.gate import GateResult, Reference, Shapes, gate
 from edgernn_exporters.onnx_files import save_model
-from edgernn_exporters.torch_names import name_layers, ranges_by_node
-from edgernn_exporters.torch_recurrent import TRANSLATIONS
-from edgernn_exporters.torch_signature import (
+from edgernn_exporters.pytorch.names import name_layers, ranges_by_node
+from edgernn_exporters.pytorch.recurrent import TRANSLATIONS
+from edgernn_exporters.pytorch.signature import (
     Signature,
     first_line,
     read_signature,
     resized,
     runs,
 )
-from edgernn_exporters.torch_streaming import StreamingModule, flatten_outputs, recurrent_layers
+from edgernn_exporters.pytorch.streaming import StreamingModule, flatten_outputs, recurrent_layers
 
 OPSET = 20
 Load = Callable[[Path], Session]

@@ -8,7 +8,7 @@ from helpers.modules import Conditioned, Convolved, Tagger, TwoBlocks
 from torch import Tensor, nn
 
 from edgernn.training import observing, to_quantized
-from edgernn_exporters.torch_export import export
+from edgernn_exporters.pytorch.export import export
 
 
 class Repeating(nn.Module):

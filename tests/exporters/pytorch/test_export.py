@@ -20,8 +20,8 @@ from edgernn.contract import Axes
 from edgernn.errors import AccuracyGateError, EdgernnError, InputError, ModelError
 from edgernn.metadata import Metadata
 from edgernn.streaming import run_in_chunks
-from edgernn_exporters.torch_export import Exported, export
-from edgernn_exporters.torch_streaming import flatten_outputs
+from edgernn_exporters.pytorch.export import Exported, export
+from edgernn_exporters.pytorch.streaming import flatten_outputs
 from edgernn_runtimes import load
 
 from .conftest import RECIPES, Made, open_cpu
