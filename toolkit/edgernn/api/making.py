@@ -1,19 +1,16 @@
-"""The verbs as functions. With the command line, the only code that uses every package."""
+"""The verbs that make files: train, export, quantize, search, compile."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgernn.comparison import Comparison, compare_outputs
-from edgernn.drift import Drift, measure_drift
+from edgernn.api.opening import PathLike, one_thread
+from edgernn.api.running import inspect
 from edgernn.errors import UsageError
 from edgernn.extras import needs
-from edgernn.sessions import Array, Session
 from edgernn.tasks.base import DataSource
 
 if TYPE_CHECKING:
@@ -23,13 +20,9 @@ if TYPE_CHECKING:
     from edgernn.integer import Ranges
     from edgernn.training.config import ModelConfig, TrainOptions
     from edgernn.training.runs import RunInfo
-    from edgernn_benchmarks import Report
-    from edgernn_exporters.inspection import Inspection
     from edgernn_exporters.pytorch.export import Exported
     from edgernn_exporters.quantization import Quantized
     from edgernn_exporters.search import SearchResult
-
-PathLike = str | os.PathLike[str]
 
 
 def train(task: str, config: ModelConfig, options: TrainOptions, **reporting: Any) -> RunInfo:
@@ -63,7 +56,7 @@ def export(
     """
     with needs("export"):
         from edgernn_exporters.pytorch.export import export as run_export
-    return run_export(module, args, path, load=_one_thread() if gate else None, **options)
+    return run_export(module, args, path, load=one_thread() if gate else None, **options)
 
 
 def export_run(folder: PathLike, path: PathLike, *, gate: bool = True, **options: Any) -> Exported:
@@ -120,7 +113,7 @@ def quantize(
     """
     from edgernn_exporters.quantization import quantize as run_quantize
 
-    open_one = _one_thread()
+    open_one = one_thread()
     ranges = None
     if calibration is not None:
         ranges = _calibrated(source, calibration, samples, method, data)
@@ -196,7 +189,7 @@ def search(
     from edgernn_exporters.search import Judge, Limits
     from edgernn_exporters.search import search as run_search
 
-    metadata, open_one = inspect(source).metadata, _one_thread()
+    metadata, open_one = inspect(source).metadata, one_thread()
     found, splits = task_data(metadata, str(source), task, data)
     cost = step_cost(target, max_latency_us, max_instructions)
     ranges = None
@@ -211,22 +204,6 @@ def search(
         ranges=ranges, load=open_one, cost=cost, target=target, environment=capture([target]),
         **options,
     )  # fmt: skip
-
-
-def load(path: PathLike, target: str = "cpu", **options: Any) -> Session:
-    """Load a model on a target (see `edgernn_runtimes.load`).
-
-    Example:
-        >>> stream = edgernn.load("kw.onnx", "cpu", threads=1).stream()
-    """
-    from edgernn_runtimes import TARGETS
-    from edgernn_runtimes import load as run_load
-
-    if target in TARGETS and TARGETS[target].needs_compile:
-        from edgernn_exporters.codegen import compile as generate
-
-        options["compile"] = generate
-    return run_load(path, target, **options)
 
 
 def compile(
@@ -247,125 +224,7 @@ def compile(
     """
     from edgernn_exporters.codegen import compile as generate
 
-    return generate(source, folder, target=target, complete=True, load=_one_thread(), **options)
-
-
-def inspect(path: PathLike) -> Inspection:
-    """Read what an ONNX file is (see `edgernn_exporters.inspection.inspect`).
-
-    Example:
-        >>> edgernn.inspect("kw.onnx").states
-    """
-    from edgernn_exporters.inspection import inspect as run_inspect
-
-    return run_inspect(path)
-
-
-def compare(
-    reference: PathLike | Session,
-    candidate: PathLike | Session,
-    inputs: Mapping[str, Array],
-    *,
-    target: str = "cpu",
-    candidate_target: str | None = None,
-) -> Comparison:
-    """Run two models on the same inputs and measure the distance of their outputs.
-
-    Args:
-        reference: ONNX file or loaded session.
-        candidate: Likewise.
-        inputs: Arrays by name.
-        target: Where files are loaded.
-        candidate_target: Another target for the candidate.
-
-    Example:
-        >>> edgernn.compare("kw.onnx", "kw.int8.onnx", {"x": features}).max_abs_error
-    """
-    first, second = _opened(reference, target), _opened(candidate, candidate_target or target)
-    contract = first.metadata.contract
-    axes = contract.stream.outputs if contract else None
-    return compare_outputs(first.run(inputs), second.run(inputs), axes)
-
-
-def drift(
-    reference: PathLike | Session,
-    candidate: PathLike | Session,
-    inputs: Mapping[str, Array],
-    *,
-    steps: int | None = None,
-    target: str = "cpu",
-    candidate_target: str | None = None,
-    **options: Any,
-) -> Drift:
-    """Run two models side by side over a long stream, and tell whether their distance grows.
-
-    Args:
-        reference: ONNX file or loaded session.
-        candidate: Likewise.
-        inputs: Arrays by name, repeated as often as it takes.
-        steps: Time steps to run; None for as many as are given.
-        target: Where files are loaded.
-        candidate_target: Another target for the candidate.
-        **options: ``progress`` (see `edgernn.drift.measure_drift`).
-
-    Example:
-        >>> edgernn.api.drift("kw.onnx", "kw.int8.onnx", {"x": features}, steps=1_000_000).verdict
-    """
-    first, second = _opened(reference, target), _opened(candidate, candidate_target or target)
-    return measure_drift(first, second, inputs, steps=steps, **options)
-
-
-def evaluate(
-    path: PathLike | Session,
-    task: str | None = None,
-    target: str = "cpu",
-    *,
-    source: DataSource | None = None,
-    split: str = "test",
-    **options: Any,
-) -> dict[str, float]:
-    """Measure a task's metric with a model on a target.
-
-    Args:
-        path: ONNX file or loaded session.
-        task: Name of the task; None for the one named in the file.
-        target: Where the file is loaded.
-        source: Data; None for what the task ships.
-        split: ``"test"``, ``"validation"`` or ``"train"``.
-        **options: For the target, such as ``threads=1``.
-
-    Raises:
-        UsageError: The task or split is unknown, or the file names no task.
-        ModelError: The model was made with other preprocessing than the task has now.
-
-    Example:
-        >>> edgernn.evaluate("kw.int8.onnx", "keywords")
-        {'accuracy': 0.984}
-    """
-    from edgernn.tasks import task_data
-
-    session = _opened(path, target, **options)
-    where = str(path) if isinstance(path, str | os.PathLike) else "the model"
-    found, splits = task_data(session.metadata, where, task, source)
-    if split not in splits:
-        raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")
-    return found.score(session.run, splits[split])
-
-
-def benchmark(
-    paths: Sequence[PathLike],
-    targets: Sequence[str] = ("cpu",),
-    scenarios: Sequence[str] = ("step",),
-    **options: Any,
-) -> Report:
-    """Measure models on targets (see `edgernn_benchmarks.benchmark`).
-
-    Example:
-        >>> edgernn.benchmark(["kw.onnx"], ["cpu"], ["step"]).save_html("report.html")
-    """
-    from edgernn_benchmarks import benchmark as run_benchmark
-
-    return run_benchmark(paths, targets, scenarios, **options)
+    return generate(source, folder, target=target, complete=True, load=one_thread(), **options)
 
 
 def _calibrated(
@@ -383,17 +242,5 @@ def _calibrated(
         method=method or DEFAULT_METHOD,
         samples=SAMPLES if samples is None else samples,
         data_source=data,
-        load=_one_thread(),
+        load=one_thread(),
     )
-
-
-def _opened(model: PathLike | Session, target: str, **options: Any) -> Session:
-    if isinstance(model, str | os.PathLike):
-        return load(model, target, **options)
-    return model
-
-
-def _one_thread() -> Any:
-    from edgernn_runtimes import load as run_load
-
-    return partial(run_load, target="cpu", threads=1)
