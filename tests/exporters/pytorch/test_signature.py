@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from edgernn.contract import Axes
 from edgernn.errors import InputError, ModelError
+from edgernn_exporters.pytorch.rewiring import recurrent_layers
 from edgernn_exporters.pytorch.signature import Signature, first_line, read_signature, resized, runs
-from edgernn_exporters.pytorch.streaming import recurrent_layers
 
 
 def read(module: nn.Module, *args: Tensor) -> Signature:

@@ -9,7 +9,8 @@ from helpers.modules import Tagger, TwoBlocks
 from torch import nn
 
 from edgernn.errors import ModelError
-from edgernn_exporters.pytorch.streaming import StreamingModule, flatten_outputs, recurrent_layers
+from edgernn_exporters.pytorch.rewiring import recurrent_layers
+from edgernn_exporters.pytorch.streaming import StreamingModule, flatten_outputs
 
 T = torch.zeros(1)
 Pair = namedtuple("Pair", "left right")
