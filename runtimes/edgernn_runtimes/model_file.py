@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,22 @@ class Interface:
         """The state contract, if the file has one."""
         return self.metadata.contract
 
+    @property
+    def places(self) -> Mapping[str, Axes]:
+        """Axes of the inputs that are not states; empty without a contract."""
+        return self.contract.stream.inputs if self.contract else {}
+
+    def with_sizes(self, fixed: Mapping[str, int]) -> Interface:
+        """Return the interface with sizes in place of the names of dynamic axes."""
+
+        def sized(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            return tuple(
+                replace(spec, shape=tuple(fixed.get(str(size), size) for size in spec.shape))
+                for spec in specs
+            )
+
+        return replace(self, inputs=sized(self.inputs), outputs=sized(self.outputs))
+
     def initial_state(self, batch: int) -> Arrays:
         """Return the first value of every state, for ``batch`` sequences."""
         states = self.contract.states if self.contract else ()
@@ -61,8 +77,9 @@ class Interface:
         Raises:
             InputError: They do not fit.
         """
-        axes: Mapping[str, Axes] = self.contract.stream.inputs if self.contract else {}
-        check_inputs(self.inputs, axes, inputs)
+        axes = self.places
+        lengths = self.contract.stream.lengths if self.contract else None
+        check_inputs(self.inputs, axes, inputs, lengths)
         for name, place in axes.items():
             if place.batch is not None:
                 return int(inputs[name].shape[place.batch])
@@ -169,8 +186,8 @@ def _first(
     constant = constants[state.init]
     if constant.data_location == constant.EXTERNAL:
         raise ModelError(
-            f"{where}: keeps {state.init!r} in another file, which is not read; save it as one "
-            f"file with onnx.save(onnx.load(path), path)"
+            f"{where}: keeps {state.init!r} in another file, which is not read; bring both "
+            f"into one file with edgernn import"
         )
     value = numpy_helper.to_array(constant)
     if value.dtype.name != state.dtype:

@@ -63,7 +63,7 @@ class OnnxRuntimeSession:
         contract = self.metadata.contract
         axes: Mapping[str, Axes] = contract.stream.inputs if contract else {}
         session = self._opened()
-        check_inputs(self.inputs, axes, inputs)
+        check_inputs(self.inputs, axes, inputs, contract.stream.lengths if contract else None)
         feeds = dict(inputs)
         if contract is not None:
             batch = next(
@@ -95,18 +95,17 @@ class OnnxRuntimeSession:
     def _initial_value(self, state: StateSpec, spec: TensorSpec, batch: int) -> Array:
         shape = [size if isinstance(size, int) else batch for size in spec.shape]
         shape[state.batch_axis] = batch
-        value = np.zeros(shape, state.dtype)
         if state.init == ZEROS:
-            return value
+            return np.zeros(shape, state.dtype)
         first = self._initial[state.init]
+        shape[state.batch_axis] = 1  # every row starts at the same value
         try:
-            value[...] = np.broadcast_to(first, shape)
+            return np.repeat(np.broadcast_to(first, shape), batch, state.batch_axis)
         except ValueError:
             raise ContractError(
                 f"{self.path}: initial value {state.init!r} has shape {list(first.shape)}, which "
                 f"does not fit state {spec}; export the model again"
             ) from None
-        return value
 
     def _opened(self) -> Any:
         if self._session is None:

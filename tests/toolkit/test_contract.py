@@ -18,8 +18,9 @@ STATES = st.builds(
     st.text(), st.none() | st.floats(0, 1),
 )  # fmt: skip
 CONTRACTS = st.builds(
-    Contract, st.lists(STATES, max_size=3).map(tuple), st.builds(StreamSpec, st.booleans(), AXES,
-                                                                 AXES),
+    Contract, st.lists(STATES, max_size=3).map(tuple), st.builds(
+        StreamSpec, st.booleans(), AXES, AXES, st.none() | st.text(max_size=5)
+    ),
 )  # fmt: skip
 STATE = StateSpec("h", "hn", batch_axis=1)
 GOOD = Contract((STATE,), StreamSpec(True, {"x": Axes(0, 1)}, {"y": Axes(0, 1)}))
@@ -27,12 +28,58 @@ INPUTS = {"x": TensorSpec("x", "float32", ("batch", "time", 4)),
           "h": TensorSpec("h", "float32", (1, "batch", 6))}  # fmt: skip
 OUTPUTS = {"y": TensorSpec("y", "float32", ("batch", "time", 2)),
            "hn": TensorSpec("hn", "float32", (1, "batch", 6))}  # fmt: skip
+LENGTHS = TensorSpec("n", "int64", ("batch",))
+
+
+def state(**changes: Any) -> Contract:
+    return replace(GOOD, states=(replace(STATE, **changes),))
+
+
+def stream(**changes: Any) -> Contract:
+    return replace(GOOD, stream=replace(GOOD.stream, **changes))
 
 
 @given(CONTRACTS)
 def test_json_and_back(contract: Contract) -> None:
     values = json.loads(json.dumps(contract.to_json()))
     assert Contract.from_json(*values, where="a") == contract
+
+
+def test_files_of_earlier_versions_have_no_lengths_and_are_read_and_written_alike() -> None:
+    states, axes = GOOD.to_json()
+    assert set(axes) == {"causal", "inputs", "outputs"}
+    assert Contract.from_json(states, axes, where="a").stream.lengths is None
+
+
+def with_lengths(n: tuple[int | None, int | None] = (0, None), time: int | None = 1) -> Contract:
+    axes = {"x": Axes(0, time), "n": Axes(*n)}
+    return stream(inputs=axes, lengths="n", causal=False)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_lengths_that_fit_pass(dtype: str) -> None:
+    with_lengths().check({**INPUTS, "n": replace(LENGTHS, dtype=dtype)}, OUTPUTS, "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("contract", "spec", "expected"),
+    [
+        (replace(with_lengths(), stream=replace(with_lengths().stream, lengths="k")), LENGTHS,
+         "'k' are none of the inputs"),
+        (replace(with_lengths(), stream=replace(with_lengths().stream, lengths="h")), LENGTHS,
+         "'h' are none of the inputs"),
+        (with_lengths(), replace(LENGTHS, dtype="float32"), r"n float32 \[batch\] must be int32"),
+        (with_lengths(), replace(LENGTHS, shape=("batch", 1)), "must be int32 or int64"),
+        (with_lengths((None, None)), LENGTHS, "one for each row"),
+        (with_lengths((None, 0)), LENGTHS, "one for each row"),
+        (with_lengths(time=None), LENGTHS, "no input with a time axis"),
+    ],
+)  # fmt: skip
+def test_lengths_that_do_not_fit_are_refused(
+    contract: Contract, spec: TensorSpec, expected: str
+) -> None:
+    with pytest.raises(ContractError, match=rf"a\.onnx: .*{expected}.*; export"):
+        contract.check({**INPUTS, "n": spec}, OUTPUTS, "a.onnx")
 
 
 def test_a_tensor_is_shown_in_one_line() -> None:
@@ -44,14 +91,6 @@ def test_a_contract_that_fits_passes() -> None:
     replace(GOOD, stream=replace(GOOD.stream, outputs={"y": Axes(0, None)})).check(
         INPUTS, OUTPUTS, "a.onnx"
     )
-
-
-def state(**changes: Any) -> Contract:
-    return replace(GOOD, states=(replace(STATE, **changes),))
-
-
-def stream(**changes: Any) -> Contract:
-    return replace(GOOD, stream=replace(GOOD.stream, **changes))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +136,8 @@ def test_states_that_are_no_list_of_entries_are_refused(states: Any) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"causal": 1}, {"inputs": None}, {"inputs": {"x": {"batch": 0}}}, {"outputs": {"y": None}},
+    [{"causal": 1}, {"lengths": 1}, {"lengths": ["n"]}, {"inputs": None},
+     {"inputs": {"x": {"batch": 0}}}, {"outputs": {"y": None}},
      {"inputs": {"x": {"batch": "0", "time": 1}}}, {"outputs": {"y": {"batch": 0.5, "time": 1}}},
      {"inputs": {"x": {"batch": False, "time": 1}}}],
 )  # fmt: skip

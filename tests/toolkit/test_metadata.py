@@ -12,6 +12,7 @@ CONTRACT = Contract((StateSpec("h", "hn", 1),), StreamSpec(True, {"x": Axes(0, 1
 FULL = Metadata(
     CONTRACT, task="keywords", preprocessing={"kind": "logmel", "bands": 40}, parent="ab",
     precision="int8-dynamic", tools={"torch": "2"}, gate={"cases": 3, "max_error": 1e-7},
+    unproven="exported with --no-gate", pair={"token": "token", "states": {"h": "memory"}},
 )  # fmt: skip
 
 
@@ -42,6 +43,8 @@ def test_keys_of_others_are_ignored() -> None:
         ({"edgernn.task": "3"}, "'edgernn.task' is 3, not of type str"),
         ({"edgernn.precision": "[]"}, "not of type str"),
         ({"edgernn.tools": "[]"}, "not of type dict"),
+        ({"edgernn.unproven": "true"}, "'edgernn.unproven' is True, not of type str"),
+        ({"edgernn.pair": '"a.onnx"'}, "not of type dict"),
         ({"edgernn.preprocessing": '"logmel"'}, "not of type dict"),
         ({"edgernn.state": "7", "edgernn.stream": "7"}, "unreadable state contract"),
     ],
@@ -53,3 +56,8 @@ def test_unreadable_metadata_is_a_contract_error(props: dict[str, str], expected
 
 def test_null_is_what_is_missing() -> None:
     assert Metadata.from_props({"edgernn.precision": "null"}, "a").precision == "float32"
+
+
+def test_files_of_earlier_versions_are_proven_and_no_pair() -> None:
+    found = Metadata.from_props({"edgernn.precision": '"float32"'}, "a")
+    assert (found.unproven, found.pair) == (None, None)

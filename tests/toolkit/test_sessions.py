@@ -46,3 +46,18 @@ def test_inputs_must_have_the_names_and_agree_on_their_axes() -> None:
     with pytest.raises(InputError, match=r"batch axis: {'x': 2, 'v': 1}"):
         check_inputs(specs, axes, {"x": X, "v": v[:1]})
     check_inputs(specs, {}, {"x": X, "v": v[:1]})
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_lengths_lie_within_the_time_axis(dtype: str) -> None:
+    specs = (TensorSpec("n", dtype, ("batch",)), SPEC)
+    axes = {"n": Axes(0, None), "x": Axes(0, 1)}
+    check_inputs(specs, axes, {"x": X, "n": np.array([0, 3], dtype)}, "n")
+    for row, wrong in enumerate((-1, 4)):
+        n = np.zeros(2, dtype)
+        n[row] = wrong
+        with pytest.raises(InputError, match=f"n is {wrong} for row {row}, .* from 0 to 3"):
+            check_inputs(specs, axes, {"x": X, "n": n}, "n")
+        check_inputs(specs, axes, {"x": X, "n": n})
+    with pytest.raises(InputError, match=r"batch axis: {'n': 1, 'x': 2}"):
+        check_inputs(specs, axes, {"x": X, "n": np.array([9], dtype)}, "n")

@@ -74,11 +74,14 @@ class StreamSpec:
             give the same result as the whole sequence.
         inputs: Axes of every input that is not a state.
         outputs: Axes of every output that is not a state.
+        lengths: Input with the number of valid time steps of each row, int32 or int64 ``[batch]``;
+            None if all rows are as long as the time axis.
     """
 
     causal: bool
     inputs: Mapping[str, Axes] = field(default_factory=dict)
     outputs: Mapping[str, Axes] = field(default_factory=dict)
+    lengths: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class Contract:
 
         Raises:
             ContractError: A named tensor is missing or named twice, a state's input and output
-                differ, or a state varies in another axis than the batch.
+                differ, a state varies in another axis than the batch, or the lengths are not one
+                integer for each row.
         """
         for state in self.states:
             source, target = inputs.get(state.input), outputs.get(state.output)
@@ -120,6 +124,8 @@ class Contract:
             )
         self._check_axes(self.stream.inputs, inputs, fed, "input", where)
         self._check_axes(self.stream.outputs, outputs, returned, "output", where)
+        if self.stream.lengths is not None:
+            _check_lengths(self.stream.lengths, self.stream, inputs, where)
 
     @staticmethod
     def _check_axes(
@@ -149,7 +155,10 @@ class Contract:
             {key: value for key, value in asdict(state).items() if value is not None}
             for state in self.states
         ]
-        return states, asdict(self.stream)
+        stream = asdict(self.stream)
+        if self.stream.lengths is None:
+            del stream["lengths"]
+        return states, stream
 
     @staticmethod
     def from_json(states: Any, stream: Any, where: str) -> Contract:
@@ -159,12 +168,14 @@ class Contract:
             ContractError: A key is missing, unknown, or of the wrong type.
         """
         try:
+            lengths = stream.get("lengths")  # files of earlier versions lack it
             return Contract(
                 states=tuple(_state_from_json(entry) for entry in states),
                 stream=StreamSpec(
                     causal=_typed(stream["causal"], bool),
                     inputs=_axes_from_json(stream["inputs"]),
                     outputs=_axes_from_json(stream["outputs"]),
+                    lengths=None if lengths is None else _typed(lengths, str),
                 ),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -221,6 +232,28 @@ def _check_pair(state: StateSpec, source: TensorSpec, target: TensorSpec, where:
         )
 
 
+def _check_lengths(
+    name: str, stream: StreamSpec, inputs: Mapping[str, TensorSpec], where: str
+) -> None:
+    if name not in stream.inputs:
+        raise ContractError(
+            f"{where}: the contract's lengths {name!r} are none of the inputs "
+            f"{sorted(stream.inputs)}; export the model again"
+        )
+    spec = inputs[name]
+    whole = spec.dtype in ("int32", "int64") and len(spec.shape) == 1
+    if not whole or stream.inputs[name] != Axes(batch=0, time=None):
+        raise ContractError(
+            f"{where}: the lengths {spec} must be int32 or int64 [batch], one for each row; "
+            f"export the model again"
+        )
+    if all(place.time is None for place in stream.inputs.values()):
+        raise ContractError(
+            f"{where}: the contract has lengths {name!r}, but no input with a time axis; "
+            f"export the model again"
+        )
+
+
 def require_stream(contract: Contract | None, where: str, batch: int) -> Contract:
     """Return the contract of a model that can run step by step.
 
@@ -230,7 +263,7 @@ def require_stream(contract: Contract | None, where: str, batch: int) -> Contrac
         batch: Sequences that advance together.
 
     Raises:
-        ContractError: The model has no contract or is not causal.
+        ContractError: The model has no contract, is not causal, or takes lengths.
         InputError: ``batch`` is below 1.
     """
     if contract is None:
@@ -242,6 +275,11 @@ def require_stream(contract: Contract | None, where: str, batch: int) -> Contrac
         raise ContractError(
             f"{where}: the model is not causal (it looks at later inputs, as bidirectional layers "
             f"do, or was exported so), so it has no step form; run whole sequences instead"
+        )
+    if contract.stream.lengths is not None:
+        raise ContractError(
+            f"{where}: the model takes the length of each row in {contract.stream.lengths!r}, "
+            f"which a stream cannot know; run whole sequences instead"
         )
     if batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")

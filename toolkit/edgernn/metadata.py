@@ -17,7 +17,7 @@ from edgernn.errors import ContractError
 PREFIX = "edgernn."
 _SIMPLE_KEYS: dict[str, type] = {
     "task": str, "preprocessing": dict, "precision": str, "parent": str, "tools": dict,
-    "gate": dict, "layers": dict, "ranges": dict,
+    "gate": dict, "layers": dict, "ranges": dict, "unproven": str, "pair": dict,
 }  # fmt: skip
 
 
@@ -36,6 +36,9 @@ class Metadata:
         gate: Result of the export gate: cases, largest error and tolerance; or None.
         layers: Precision of each layer of a quantized file, by name.
         ranges: Ranges of the layers that were found in training (`edgernn.integer.ranges`).
+        unproven: Why nothing shows that the file computes what it was made from, such as
+            ``"exported with --no-gate"``; None for a proven file.
+        pair: Of a decoder, its link to the file of its encoder; or None.
     """
 
     contract: Contract | None = None
@@ -47,6 +50,8 @@ class Metadata:
     gate: Mapping[str, Any] | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, Any] | None = field(default=None, repr=False)  # pages of numbers
+    unproven: str | None = None
+    pair: Mapping[str, Any] | None = None
 
     def to_props(self) -> dict[str, str]:
         """Return the key-value pairs for ``metadata_props``."""

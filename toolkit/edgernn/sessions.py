@@ -117,7 +117,10 @@ class Emulated(Protocol):
 
 
 def check_inputs(
-    specs: tuple[TensorSpec, ...], axes: Mapping[str, Axes], given: Mapping[str, Array]
+    specs: tuple[TensorSpec, ...],
+    axes: Mapping[str, Axes],
+    given: Mapping[str, Array],
+    lengths: str | None = None,
 ) -> None:
     """Compare given arrays with the model's inputs.
 
@@ -125,10 +128,12 @@ def check_inputs(
         specs: The expected inputs.
         axes: Where batch and time lie, to check that the inputs agree; may be empty.
         given: Arrays by name.
+        lengths: Input with the valid time steps of each row (`StreamSpec.lengths`), if any.
 
     Raises:
         InputError: Names, dtype, rank, a fixed size, or the agreement of batch or time is wrong,
-            an axis is empty, or a value is NaN or infinite. Names what was expected.
+            an axis is empty, a value is NaN or infinite, or a length is negative or above the
+            size of the time axis. Names what was expected.
     """
     names = [spec.name for spec in specs]
     if not isinstance(given, Mapping):
@@ -145,6 +150,34 @@ def check_inputs(
         }
         if len(set(sizes.values())) > 1:
             raise InputError(f"the inputs disagree on the size of the {what} axis: {sizes}")
+    if lengths is not None:
+        check_lengths(lengths, axes, given)
+
+
+def check_lengths(name: str, axes: Mapping[str, Axes], given: Mapping[str, Array]) -> None:
+    """Compare the valid time steps of each row with the size of the time axis.
+
+    A length of 0 is allowed: what a recurrent layer gives for that row is zeros.
+
+    Args:
+        name: Input with the lengths.
+        axes: Where batch and time lie.
+        given: Arrays by name, which have passed the other checks of `check_inputs`.
+
+    Raises:
+        InputError: A length is negative or above the size of the time axis.
+    """
+    steps = next(
+        given[other].shape[place.time] for other, place in axes.items() if place.time is not None
+    )
+    values = given[name]
+    wrong = np.flatnonzero((values < 0) | (values > steps))
+    if wrong.size:
+        row = int(wrong[0])
+        raise InputError(
+            f"{name} is {int(values[row])} for row {row}, but the inputs have {steps} time steps; "
+            f"give lengths from 0 to {steps}"
+        )
 
 
 def check_tensor(spec: TensorSpec, value: Array) -> None:

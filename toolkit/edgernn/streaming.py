@@ -65,7 +65,7 @@ def measure_sequences(session: Session, inputs: Mapping[str, Array]) -> tuple[in
             "the model has no state contract with a time axis, so it cannot stream; export it "
             "with edgernn export"
         )
-    check_inputs(session.inputs, places, inputs)
+    check_inputs(session.inputs, places, inputs, contract.stream.lengths)
     name, axis = timed[0]
     rows = [inputs[key].shape[place.batch] for key, place in places.items()
             if place.batch is not None]  # fmt: skip

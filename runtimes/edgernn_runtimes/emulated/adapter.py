@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgernn.c_project import Compile
 from edgernn.errors import UsageError
@@ -24,6 +26,7 @@ def load(
     timeout_s: float = 60.0,
     isa: str | None = None,
     chunk: int | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> EmulatedSession:
     """Compile a model, build its program and start it on an emulated board.
 
@@ -35,6 +38,7 @@ def load(
             thousand multiply-accumulates; bigger ones get more by their size.
         isa: ``"portable"`` for plain C; None for the kernels of the board's core.
         chunk: Time steps that are processed at once; None for the generator's choice.
+        fixed: Sizes of dynamic axes that are neither batch nor time, by name.
 
     Raises:
         UsageError: An option is out of range.
@@ -52,12 +56,11 @@ def load(
         raise UsageError(f"timeout_s must be above 0, got {timeout_s}")
     chosen = BOARDS[board]
     tools = require(chosen)
-    interface = read_interface(path)
+    interface = read_interface(path).with_sizes(fixed or {})
 
     def make(max_steps: int | None) -> Program:
-        options = {} if max_steps is None else {"max_steps": max_steps}
-        if chunk is not None:
-            options["chunk"] = chunk
+        given = {"max_steps": max_steps, "chunk": chunk, "fixed": fixed or None}
+        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         with tempfile.TemporaryDirectory(prefix="edgernn-") as work:
             folder = Path(work) / "project"
             project = compile(path, folder, target=board, **options)

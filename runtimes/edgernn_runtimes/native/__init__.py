@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from edgernn.c_project import Compile
 from edgernn.errors import TargetUnavailable
@@ -17,6 +18,7 @@ def load(
     compile: Compile,
     isa: str | None = None,
     chunk: int | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> NativeSession:
     """Build a model for this machine, once for each content, and open it.
 
@@ -26,16 +28,17 @@ def load(
         isa: ``"portable"`` for plain C, ``"avx2"``, or None for the best instructions of this
             processor.
         chunk: Time steps that are processed at once; None for the generator's choice.
+        fixed: Sizes of dynamic axes that are neither batch nor time, by name.
 
     Raises:
-        UsageError: There is no such ``isa``, or this processor does not have it.
+        UsageError: There is no such ``isa``, or this processor does not have it; or no such axis.
         TargetUnavailable: There is no C compiler.
         ModelError: The model cannot be turned into C, or the compiler fails.
 
     Example:
         >>> stream = edgernn.load("kw.onnx", target="native").stream()
     """
-    return NativeSession(path, compile, isa=isa, chunk=chunk)
+    return NativeSession(path, compile, isa=isa, chunk=chunk, fixed=dict(fixed or {}))
 
 
 def probe() -> Probe:

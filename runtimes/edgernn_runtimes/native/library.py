@@ -86,7 +86,7 @@ def build(path: Path, compile: Compile, *, isa: str | None, **options: Any) -> L
         path: ONNX file.
         compile: Makes the C project.
         isa: Instruction set, or None for the best of this processor.
-        **options: For ``compile``: ``batch``, ``chunk``, ``max_steps``.
+        **options: For ``compile``: ``batch``, ``chunk``, ``max_steps``, ``fixed``.
 
     Raises:
         UsageError: This processor does not have the instruction set.

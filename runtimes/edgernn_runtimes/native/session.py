@@ -16,7 +16,7 @@ import numpy as np
 from edgernn.c_project import Compile, CProject, CTensor
 from edgernn.contract import TensorSpec
 from edgernn.errors import InputError, ModelError, UsageError
-from edgernn.sessions import Array, Arrays, check_tensor
+from edgernn.sessions import Array, Arrays, check_lengths, check_tensor
 from edgernn_runtimes.model_file import Interface, read_interface
 from edgernn_runtimes.native.library import Library, build
 
@@ -32,16 +32,18 @@ class NativeSession:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], compile: Compile, *, isa: str | None, chunk: int | None
-    ) -> None:
+        self, path: str | os.PathLike[str], compile: Compile, *, isa: str | None,
+        chunk: int | None, fixed: Mapping[str, int],
+    ) -> None:  # fmt: skip
         self.target = "native"
         self.path = Path(path)
-        self._interface: Interface = read_interface(path)
+        self._interface: Interface = read_interface(path).with_sizes(fixed)
         self.metadata = self._interface.metadata
         self.inputs = self._interface.inputs
         self.outputs = self._interface.outputs
         self.states = self._interface.states
-        self._compile, self._isa, self._chunk = compile, isa, chunk
+        self._compile, self._isa = compile, isa
+        self._options = {"chunk": chunk, "fixed": fixed or None}
         self._libraries: dict[tuple[int, int | None], Library] = {}
         self._names = tuple(spec.name for spec in self.inputs)
         self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
@@ -50,6 +52,7 @@ class NativeSession:
         self._closed = False
         contract = self.metadata.contract
         self._causal = contract is None or contract.stream.causal
+        self._lengths = contract.stream.lengths if contract else None
         first = self._fitting(_LEAST_STEPS)
         self.project: CProject = first.project
         self.library = first.path
@@ -62,8 +65,8 @@ class NativeSession:
             key = (batch, max_steps)
             if key not in self._libraries:
                 self._libraries[key] = build(
-                    self.path, self._compile, isa=self._isa, chunk=self._chunk, batch=batch,
-                    max_steps=max_steps,
+                    self.path, self._compile, isa=self._isa, batch=batch, max_steps=max_steps,
+                    **self._options,
                 )  # fmt: skip
             return self._libraries[key]
 
@@ -125,6 +128,8 @@ class NativeSession:
         if sizes is None:
             sizes = (self._interface.check(inputs), self._steps(inputs))
             self._known[key] = sizes
+        elif self._lengths is not None:  # the shapes are known to fit, the values are not
+            check_lengths(self._lengths, self._interface.places, inputs)
         return sizes
 
     def _calls_for(self, steps: int) -> deque[_Call]:

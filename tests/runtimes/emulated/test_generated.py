@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from helpers.graphs import normal
 from helpers.models import write_model
+from helpers.scans import cell_model
 
 import edgernn
 from edgernn.streaming import run_in_chunks
@@ -46,6 +48,22 @@ def test_a_float_model_gives_what_onnxruntime_gives(model: Write, board: str) ->
         assert counted == session.measure(20)
         assert counted.flash_bytes > session.served.project.weight_bytes
         assert counted.static_ram_bytes >= session.served.project.state_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("board", ["cortex-m4", "cortex-m55", "riscv32"])
+def test_a_custom_cell_gives_what_onnxruntime_gives(tmp_path: Path, board: str) -> None:
+    path = tmp_path / "cell.onnx"
+    onnx.save(cell_model("layernorm_lstm", linear=4), path)
+    x = normal(3, 9, 2, 5)
+    want = edgernn.load(path, "cpu", threads=1).run({"x": x})["y"]
+    with opened(path, board) as session:
+        whole = session.run({"x": x})["y"]
+        np.testing.assert_allclose(whole, want, atol=1e-5)
+        for chunk in (1, 4):
+            np.testing.assert_allclose(
+                run_in_chunks(session, {"x": x}, chunk)["y"], whole, atol=1e-5
+            )
 
 
 def test_integer_products_are_the_same_on_every_board(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from edgernn.cli.options import (
     isa_option,
     json_option,
     load_options,
+    model_argument,
     print_json,
     target_option,
 )
@@ -18,8 +19,8 @@ from edgernn.errors import UsageError
 
 
 @click.command()
-@click.argument("reference", type=FILE)
-@click.argument("candidate", type=FILE)
+@model_argument("reference")
+@model_argument("candidate")
 @click.option("--inputs", type=FILE, required=True, help="npz with arrays by input name, or a wav.")
 @target_option
 @isa_option

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from edgernn.cli.options import (
-    FILE,
     allow_fallback_option,
     data_options,
     data_source,
     isa_option,
     json_option,
     load_options,
+    model_argument,
     print_json,
     target_option,
     threads_option,
@@ -21,7 +21,7 @@ from edgernn.cli.options import (
 
 
 @click.command()
-@click.argument("model", type=FILE)
+@model_argument("model")
 @click.option("--task", help="Default: the one named in the file.")
 @target_option
 @data_options

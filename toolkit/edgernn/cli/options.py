@@ -35,6 +35,22 @@ isa_option = click.option(
 )
 
 
+def model_argument(name: str, **settings: Any) -> Callable[[F], F]:
+    """Add an argument for model files; one that nothing has proven is mentioned on stderr."""
+    return click.argument(name, type=FILE, callback=mention_unproven, **settings)
+
+
+def mention_unproven(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Mention, as the callback of an option for model files, those that nothing has proven."""
+    from edgernn.model_props import read_metadata
+
+    for path in dict.fromkeys(value if isinstance(value, tuple) else (value,)):
+        metadata = None if path is None else read_metadata(path)
+        if metadata is not None and metadata.unproven is not None:
+            click.echo(f"warning: {path} is unproven: {metadata.unproven}", err=True)
+    return value
+
+
 def data_options(command: F) -> F:
     """Add ``--data``, ``--download`` and ``--holdout``."""
     for option in (
