@@ -87,6 +87,8 @@ class CProject:
         macs_per_step: Multiply-accumulate operations of one time step.
         fallback: Nodes that emx-onnx-cgen wrote.
         libm: True if such a node needs the C math library.
+        advances: True if the model is one time step, without a time axis: ``NAME_run`` advances by
+            one and the state goes on from call to call.
     """
 
     name: str
@@ -105,6 +107,7 @@ class CProject:
     macs_per_step: int
     fallback: tuple[str, ...] = ()
     libm: bool = False
+    advances: bool = False
 
     @property
     def has_steps(self) -> bool:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 
 from edgernn.contract import ZEROS
 from edgernn.errors import ModelError
-from edgernn_exporters.codegen import ops
 from edgernn_exporters.codegen.dims import Dim, Steps, render
-from edgernn_exporters.codegen.graph import fold, initializers
+from edgernn_exporters.codegen.graph import initializers
 from edgernn_exporters.codegen.loops import materialize, permute_copy
 from edgernn_exporters.codegen.lowering import Lowering
 from edgernn_exporters.codegen.memory import MemoryPlan, plan_memory
 from edgernn_exporters.codegen.ports import Port, Ports, State, fixed_time, open_ports
-from edgernn_exporters.codegen.refusal import NotLoweredError
 from edgernn_exporters.codegen.request import Request
+from edgernn_exporters.codegen.states import store_states
 from edgernn_exporters.codegen.strided import permuted, view_of
 from edgernn_exporters.codegen.values import (
     Buffer,
@@ -29,8 +28,7 @@ from edgernn_exporters.codegen.values import (
     Value,
     Weights,
 )
-
-Fallback = Callable[[Lowering, onnx.NodeProto], None]
+from edgernn_exporters.codegen.visiting import Fallback, Refusal, Visitor, label_of
 
 
 @dataclass(frozen=True)
@@ -89,43 +87,27 @@ def _refuse_lengths(request: Request) -> None:
         lengths = node.op_type in ("LSTM", "GRU", "RNN") and len(node.input) > 4 and node.input[4]
         if lengths and request.metadata.contract is not None:
             raise ModelError(
-                f"{request.where}: {_label(node)} takes sequence_lens, which a stream cannot know; "
-                f"export the model without them, or as not causal"
+                f"{request.where}: {label_of(node)} takes sequence_lens, which a stream cannot "
+                f"know; export the model without them, or as not causal"
             )
 
 
-def _attempt(
-    request: Request, steps: Dim, fallback: Fallback
-) -> Built | list[tuple[str, NotLoweredError]]:
+def _attempt(request: Request, steps: Dim, fallback: Fallback) -> Built | list[Refusal]:
     graph = request.model.graph
     opset = next((i.version for i in request.model.opset_import if i.domain in ("", "ai.onnx")), 0)
-    lowering = Lowering(graph, opset, request.layout, request.name)
+    visitor = Visitor(request.model, fallback)
+    lowering = Lowering(graph, opset, request.layout, request.name, visitor)
     for name, array in initializers(graph).items():
         lowering.define(name, Constant(array))
     ports = open_ports(request, steps, lowering.names)
     initial = _define_ports(lowering, request, ports)
-    refusals: list[tuple[str, NotLoweredError]] = []
-    written: list[str] = []
-    for node in graph.node:
-        if lowering.is_skipped(node) or not _ready(lowering, node):
-            continue
-        try:
-            if _folded(lowering, node, request.model):
-                continue
-            try:
-                lower = ops.find(node)
-                if lower is None:
-                    raise NotLoweredError("no kernel for this operator")
-                with lowering.trial():
-                    lower(lowering, node)
-            except NotLoweredError:
-                fallback(lowering, node)
-                written.append(_label(node))
-        except NotLoweredError as refusal:
-            refusals.append((_label(node), refusal))
+    refusals = visitor.visit(lowering, graph.node)
     if refusals:
         return refusals
     _finish(lowering, request, ports)
+    texts = [*(s.code for s in lowering.statements), *lowering.functions.values()]
+    read = {word for text in texts for word in re.findall(r"\w+", text)}
+    lowering.weights.keep(read | set(initial.values()))  # an operator may store, and then not read
     most = request.most_steps if isinstance(steps, Steps) else steps
     return Built(
         ports=ports,
@@ -135,7 +117,7 @@ def _attempt(
         headers=frozenset(lowering.headers),
         functions=dict(lowering.functions),
         macs_per_step=lowering.macs_per_step(),
-        fallback=tuple(written),
+        fallback=tuple(lowering.written),
         initial=initial,
     )
 
@@ -189,25 +171,6 @@ def _from_time_first(port: Port, given: Tensor) -> Value:
     return Lazy("{0}", (permuted(view_of(given), port.back),), port.shape, port.dtype)
 
 
-def _ready(lowering: Lowering, node: onnx.NodeProto) -> bool:
-    return all(lowering.known(name) for name in node.input if name)
-
-
-def _folded(lowering: Lowering, node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
-    arrays = {name: lowering.constant(name) for name in node.input if name}
-    if any(array is None for array in arrays.values()):
-        return False
-    if any(a.HasField("g") or a.graphs for a in node.attribute):
-        return False
-    known = {name: array for name, array in arrays.items() if array is not None}
-    values = fold(node, known, model)
-    if values is None:
-        return False
-    for name, array in values.items():
-        lowering.define(name, Constant(array))
-    return True
-
-
 def _finish(lowering: Lowering, request: Request, ports: Ports) -> None:
     """Bring outputs and next states to where the caller looks for them."""
     results: list[Port | State] = [*ports.outputs, *ports.states]
@@ -233,27 +196,8 @@ def _finish(lowering: Lowering, request: Request, ports: Ports) -> None:
         else:
             code = permute_copy(value, target, port.order)
             lowering.emit(code, reads=[value], writes=[target])
-    members = {state.buffer for state in ports.states}
-    pending: list[tuple[Tensor | Lazy, Tensor]] = []
-    for state in ports.states:
-        target = Tensor(state.buffer, state.shape, state.dtype)
-        waiting = lowering.value(state.output)
-        if isinstance(waiting, Lazy) and not members & set(waiting.buffers):
-            pending.append((waiting, target))
-            continue
-        value = lowering.tensor(state.output)
-        if value.buffer is state.buffer:
-            continue
-        if value.buffer in members:  # another state's memory, which may be overwritten first
-            copy = lowering.scratch(state.output, value.shape, value.dtype)
-            lowering.copy(value, copy)
-            value = copy
-        pending.append((value, target))
-    for result, target in pending:
-        if isinstance(result, Lazy):
-            materialize(lowering, result, target)
-        else:
-            lowering.copy(result, target)
+    nexts = [(s.output, Tensor(s.buffer, s.shape, s.dtype)) for s in ports.states]
+    store_states(lowering, nexts)
 
 
 def _exchangeable(scratch: Buffer, output: Buffer) -> bool:
@@ -273,12 +217,7 @@ def _check_result(lowering: Lowering, request: Request, item: Port | State) -> N
         )
 
 
-def _label(node: onnx.NodeProto) -> str:
-    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-    return f"{domain}{node.op_type} {node.name or next(iter(node.output), '')}"
-
-
-def _refused(request: Request, refusals: list[tuple[str, NotLoweredError]]) -> ModelError:
+def _refused(request: Request, refusals: Sequence[Refusal]) -> ModelError:
     reasons = "; ".join(f"{label}: {refusal}" for label, refusal in refusals)
     number = f"{len(refusals)} nodes" if len(refusals) > 1 else "a node"
     return ModelError(

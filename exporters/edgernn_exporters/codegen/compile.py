@@ -19,7 +19,7 @@ from edgernn_exporters.codegen.build import Built, build
 from edgernn_exporters.codegen.dims import at
 from edgernn_exporters.codegen.emx_source import needs_libm
 from edgernn_exporters.codegen.fallback import emx_fallback
-from edgernn_exporters.codegen.graph import prepared, with_output_shapes
+from edgernn_exporters.codegen.graph import with_output_shapes
 from edgernn_exporters.codegen.layouts import layout_of
 from edgernn_exporters.codegen.names import prefix as prefix_of
 from edgernn_exporters.codegen.ports import Port
@@ -34,6 +34,7 @@ from edgernn_exporters.codegen.source import (
     state_offsets,
 )
 from edgernn_exporters.onnx_files import read_model
+from edgernn_exporters.onnx_graphs import inlined
 
 KERNELS = Path(__file__).parent / "kernels"
 DEFAULT_MAX_STEPS = 256
@@ -137,7 +138,7 @@ def emit(
     prefix = prefix_of(name or path.name.split(".")[0])
     causal = metadata.contract is None or metadata.contract.stream.causal
     most = (chunk or layout.chunk) if causal else (max_steps or DEFAULT_MAX_STEPS)
-    model = prepared(model)
+    model = inlined(model)
     if metadata.contract is None:
         model = with_output_shapes(model, dict(fixed or {}))
     request = Request(
@@ -151,7 +152,7 @@ def emit(
         where=str(path),
     )
     built = build(request, lambda lowering, node: emx_fallback(lowering, node, request.model))
-    names = Names(prefix, most, path.name, metadata.precision)
+    names = Names(prefix, most, path.name, metadata.precision, metadata.unproven)
     project = _project(built, prefix, target, most)
     code = source(built, names, layout)
     files = {
@@ -211,6 +212,7 @@ def _project(built: Built, name: str, target: str, most: int) -> CProject:
         macs_per_step=built.macs_per_step,
         fallback=built.fallback,
         libm=needs_libm(built.functions),
+        advances=ports.advances,
     )
 
 

@@ -71,6 +71,8 @@ def emx_fallback(lowering: Lowering, node: onnx.NodeProto, model: onnx.ModelProt
 def _lower(lowering: Lowering, node: onnx.NodeProto, model: onnx.ModelProto) -> None:
     if node.domain == DOMAIN or inner_operators(node) & _RECURRENT:
         raise NotLoweredError("emx-onnx-cgen is not asked for recurrent operators")
+    if node.op_type == "Scan":
+        raise NotLoweredError("emx-onnx-cgen would write its body once for every step")
     if inner_operators(node) & _RANDOM:
         raise NotLoweredError("it draws random numbers")
     given = {attribute.name for attribute in node.attribute}

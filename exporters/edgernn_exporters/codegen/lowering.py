@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -31,6 +31,21 @@ from edgernn_exporters.codegen.values import (
     Weights,
 )
 
+Give = Callable[[Shape, str], Buffer | None]
+"""Returns memory for a value of a shape and dtype, or None if it has none that fits."""
+
+
+class Bodies(Protocol):
+    """Lowers the nodes of subgraphs (`visiting.Visitor`)."""
+
+    def inside(self, lowering: Lowering, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Lower nodes in order; raises `NotLoweredError` if some cannot be."""
+        ...
+
+    def fold(self, lowering: Lowering, node: onnx.NodeProto) -> bool:
+        """Compute a node now if all it reads is constant; tell whether that was done."""
+        ...
+
 
 class Lowering:
     """Collects statements, constants and values while the nodes are visited in order.
@@ -46,10 +61,23 @@ class Lowering:
         macs: Multiply-accumulate operations of one call, by the number of time steps.
         in_place: Pairs of a state's input and output that may share memory.
         results: Names of the graph's outputs.
+        visitor: Lowers the nodes of subgraphs.
+        written: Nodes that emx-onnx-cgen wrote.
+        depth: Number of loops over subgraphs around what is being lowered.
     """
 
-    def __init__(self, graph: onnx.GraphProto, opset: int, layout: Layout, prefix: str) -> None:
+    def __init__(
+        self,
+        graph: onnx.GraphProto,
+        opset: int,
+        layout: Layout,
+        prefix: str,
+        visitor: Bodies,
+    ) -> None:
         self.layout = layout
+        self.visitor = visitor
+        self.written: list[str] = []
+        self.depth = 0
         self.opset = opset
         self.prefix = prefix
         self.statements: list[Statement] = []
@@ -57,11 +85,11 @@ class Lowering:
         self.headers: set[str] = set()
         self.functions: dict[str, str] = {}
         self.macs: list[Dim] = []
-        self._skipped: set[int] = set()
+        self._skipped: dict[int, onnx.NodeProto] = {}
         self.names = Names(prefix=prefix)
         self.weight_names = Names(FUNCTIONS)
         self._values: dict[str, Value] = {}
-        self._outputs: dict[str, Buffer] = {}
+        self._outputs: dict[str, Give] = {}
         self._consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in dict.fromkeys([*node.input, *captured(node)]):
@@ -173,14 +201,24 @@ class Lowering:
 
     def destination(self, name: str, shape: Shape, dtype: str = "float32") -> Tensor:
         """Return where to compute a value: the caller's memory if it is a result, else scratch."""
-        buffer = self._outputs.pop(name, None)
-        if buffer is None or buffer.c_type != _c_type(dtype) or buffer.size != count(shape):
+        give = self._outputs.pop(name, None)
+        buffer = give(shape, dtype) if give else None
+        if buffer is None:
             return self.scratch(name or "unused", shape, dtype)
         return Tensor(buffer, shape, dtype)
 
     def offer(self, name: str, buffer: Buffer) -> None:
-        """Say that the value ``name`` may be computed in ``buffer``."""
-        self._outputs[name] = buffer
+        """Say that the value ``name`` may be computed in ``buffer``, if it fits there."""
+
+        def give(shape: Shape, dtype: str) -> Buffer | None:
+            fits = buffer.c_type == _c_type(dtype) and buffer.size == count(shape)
+            return buffer if fits else None
+
+        self.offer_made(name, give)
+
+    def offer_made(self, name: str, give: Give) -> None:
+        """Say that the value ``name`` may be computed in memory that is made when it is known."""
+        self._outputs[name] = give
 
     def untouched(self, name: str) -> bool:
         """Tell whether nothing has been computed in the memory that was offered for a value."""
@@ -225,10 +263,11 @@ class Lowering:
     @contextmanager
     def trial(self) -> Iterator[None]:
         """Undo everything since the block began if it refuses its node."""
-        lists: list[list[Any]] = [self.statements, self.macs]
+        lists: list[list[Any]] = [self.statements, self.macs, self.written]
         tables: list[dict[Any, Any]] = [self._values, self._outputs, self.functions]
+        tables.append(self._skipped)
         tables += self.weights.tables
-        sets: list[set[Any]] = [self.headers, self._skipped]
+        sets: list[set[Any]] = [self.headers]
         lengths = [len(items) for items in lists]
         kept_tables = [dict(table) for table in tables]
         kept_sets = [set(items) for items in sets]
@@ -247,6 +286,41 @@ class Lowering:
 
     # Graph
 
+    def taken(self, name: str) -> bool:
+        """Tell whether a name means something already, or will."""
+        tables = (self._values, self._consumers, self._outputs, self.results)
+        return any(name in table for table in tables)
+
+    @contextmanager
+    def subgraph(self, nodes: Sequence[onnx.NodeProto], results: Iterable[str]) -> Iterator[None]:
+        """Let the nodes of a subgraph count as readers; forget all it defined when it ends.
+
+        Args:
+            nodes: Its nodes; no name that they define is `taken`.
+            results: Names of its outputs.
+        """
+        values, outputs, outer = dict(self._values), set(self._outputs), set(self.results)
+        local: list[str] = []
+        for node in nodes:
+            for name in dict.fromkeys([*node.input, *captured(node)]):
+                if name not in values:
+                    local.append(name)
+                    self._consumers.setdefault(name, []).append(node)
+        self.results.update(results)
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+            self._values.clear()
+            self._values.update(values)
+            for name in set(self._outputs) - outputs:
+                del self._outputs[name]
+            for name in local:
+                self._consumers.pop(name, None)
+            self.results.clear()
+            self.results.update(outer)
+
     def consumers(self, name: str) -> Sequence[onnx.NodeProto]:
         """Return the nodes that read a value."""
         return self._consumers.get(name, [])
@@ -260,7 +334,7 @@ class Lowering:
 
     def skip(self, node: onnx.NodeProto) -> None:
         """Say that a later node needs no statements of its own any more."""
-        self._skipped.add(id(node))
+        self._skipped[id(node)] = node
 
     def is_skipped(self, node: onnx.NodeProto) -> bool:
         """Tell whether `skip` was called for a node."""

@@ -21,7 +21,7 @@ _RESERVED = frozenset(
 """Keywords of C and C++, macros of compilers and headers, and what the emitted loops declare."""
 
 _PATTERNS = re.compile(
-    r"edgernn.*|scratch_.*|[ijp]\d+|[a-z]_[a-z]"  # ours; loop counters, values of one unit
+    r"edgernn.*|scratch_.*|[ijps]\d+|[a-z]_[a-z]"  # ours; loop counters, values of one unit
     r"|u?int(_fast|_least)?\d+_t|u?int(ptr|max)_t|size_t|ptrdiff_t|wchar_t"  # types
     r"|[A-Z0-9_]{2,}"  # macros of any header: INT8_MAX, INPUT, EOF
 )

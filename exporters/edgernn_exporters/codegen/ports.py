@@ -99,6 +99,11 @@ class Ports:
     causal: bool
     steps: Dim | None
 
+    @property
+    def advances(self) -> bool:
+        """True if a call is one time step of a model without a time axis."""
+        return self.causal and self.steps is None and bool(self.states)
+
 
 def open_ports(request: Request, steps: Dim, names: Names) -> Ports:
     """Work out the parameters and states of a model.

@@ -55,15 +55,16 @@ class Product(Protocol):
 
 @dataclass(frozen=True)
 class FloatProduct:
-    """A product with float32 weights (`edgernn_linear_f32`)."""
+    """A product with float32 weights (`edgernn_linear_f32`), which ``memory`` holds if need be."""
 
     weights: str
     n: int
     k: int
+    memory: tuple[Tensor, ...] = ()
 
     def scratch(self) -> list[Tensor]:
-        """Return nothing: the kernel needs no memory."""
-        return []
+        """Return the memory of weights that are no constants; the kernel needs none."""
+        return list(self.memory)
 
     def call(self, y: Rows, start: Rows | None, x: Rows, m: Dim, *, same_x: bool = False) -> str:
         """Return C statements for ``m`` rows (see `Product.call`)."""

@@ -91,6 +91,7 @@ def _readme(project: CProject, names: Names) -> str:
         semantics=_semantics(project),
         state=_state(project),
         fallback=_fallback(project),
+        unproven=f"\n**Unproven**: {printable(names.unproven)}.\n" if names.unproven else "",
     )
     return text.replace(" |\n\n\n", " |\n\n").rstrip() + "\n"
 
@@ -124,6 +125,11 @@ def _semantics(project: CProject) -> str:
             f"where the last one\n  ended. `{name}_reset` goes back to the first values. Outputs "
             f"without a time axis hold their value after\n  the last step."
         )
+    if project.advances:
+        return (
+            f"- `{name}_run` advances by one time step; calls go on where the last one ended. "
+            f"`{name}_reset` goes back\n  to the first values."
+        )
     if project.max_steps is None:
         return f"- `{name}_run` runs the model once, from its first values."
     wrong = "Any other number of steps than" if project.fixed_steps else "More steps than"
@@ -134,7 +140,7 @@ def _semantics(project: CProject) -> str:
 
 
 def _state(project: CProject) -> str:
-    if not project.states or not project.causal:
+    if not project.states or not (project.causal or project.advances):
         return ""
     return (
         f"- **Save and restore**: copy the struct, it holds no pointers; or its first "

@@ -86,6 +86,8 @@ def _selftest(project: CProject) -> str:
     functions = [_step(project)] if project.causal else []
     functions += [_refusal(project, tensor) for tensor in bad]
     part = "selftest_causal.c" if project.causal else "selftest_whole.c"
+    if project.advances:
+        part = "selftest_step.c"
     checks = [fill(part, name=name, upper=upper)]
     checks += [
         f"    check(refuses_{t.c_name}(0x7fc00000u) && refuses_{t.c_name}(0x7f800000u),\n"

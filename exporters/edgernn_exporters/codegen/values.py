@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgernn_exporters.codegen.dims import Dim, Shape, count
 
-Storage = Literal["scratch", "input", "output", "state"]
+Storage = Literal["scratch", "input", "output", "state", "slice"]
 
 C_TYPES = {
     "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t",
@@ -27,7 +27,8 @@ class Buffer:
         name: C identifier.
         c_type: C element type.
         size: Elements.
-        storage: Scratch memory is planned by lifetime; the others are given.
+        storage: Scratch memory is planned by lifetime; the others are given. A slice is one step's
+            part of another buffer, whose pointer a loop over a subgraph declares.
         same_as: The caller's buffer that this one became, so that nothing has to be copied.
     """
 
@@ -201,6 +202,10 @@ class Weights:
             self._known[key] = name
             self.arrays[name] = np.ascontiguousarray(array)
         return self._known[key]
+
+    def keep(self, names: set[str]) -> None:
+        """Leave out the constants that are not among ``names``."""
+        self.arrays = {name: array for name, array in self.arrays.items() if name in names}
 
     @property
     def tables(self) -> tuple[dict[Any, Any], ...]:

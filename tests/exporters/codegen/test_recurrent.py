@@ -25,6 +25,8 @@ BOUNDED = ["Sigmoid", "Tanh", "HardSigmoid", "Softsign"]
 OUTPUTS = [(True, True, True), (True, False, False), (False, True, True)]
 PARTS = {"lstm": 3, "gru": 2, "rnn": 1}
 
+FED = st.tuples(*[st.booleans()] * 4)
+
 
 @dataclass
 class Case:
@@ -44,6 +46,8 @@ class Case:
     outputs: tuple[bool, bool, bool] = (True, True, True)
     attributes: dict[str, Any] = field(default_factory=dict)
     peepholes: bool = False
+    fed: tuple[bool, ...] = (False, False, False, False)
+    """Which of W, R, B and P are inputs of the graph instead of constants."""
 
     @property
     def directions(self) -> int:
@@ -93,6 +97,7 @@ def cases(draw: st.DrawFn) -> Case:
         outputs=draw(st.sampled_from(OUTPUTS)),
         attributes=attributes,
         peepholes=cell == "lstm" and draw(st.booleans()),
+        fed=draw(st.sampled_from([(False,) * 4, (False,) * 4, (True,) * 4, draw(FED)])),
     )
 
 
@@ -137,12 +142,18 @@ def add(graph: Graph, case: Case, prefix: str, *, layout: int) -> None:
         case.cell, inputs=case.inputs, hidden=h, directions=d, bias=case.bias, scale=2.0,
         seed=case.seed,
     )  # fmt: skip
-    graph.initializers += [tensor(name("W"), parameters.w), tensor(name("R"), parameters.r)]
     names = [graph.feed(name("x"), ordered(draw(case.time, case.batch, case.inputs))),
-             name("W"), name("R"), "", "", "", "", ""]  # fmt: skip
-    if parameters.b is not None:
-        graph.initializers.append(tensor(name("B"), parameters.b))
-        names[3] = name("B")
+             *[""] * 7]  # fmt: skip
+    peepholes = draw(d, 3 * h) if case.peepholes else None
+    places = {"W": 1, "R": 2, "B": 3, "P": 7}
+    given = (parameters.w, parameters.r, parameters.b, peepholes)
+    for letter, value, fed in zip("WRBP", given, case.fed, strict=True):
+        if value is not None:
+            names[places[letter]] = name(letter)
+            if fed:
+                graph.feed(name(letter), value)
+            else:
+                graph.initializers.append(tensor(name(letter), value))
     if case.lengths is not None:
         names[4] = graph.feed(name("n"), np.array(case.lengths, np.int32))
     start, cell_start = (np.tanh(draw(d, case.batch, h)) for _ in range(2))
@@ -150,10 +161,6 @@ def add(graph: Graph, case: Case, prefix: str, *, layout: int) -> None:
         names[5] = graph.feed(name("h0"), ordered(start))
         if case.cell == "lstm":
             names[6] = graph.feed(name("c0"), ordered(cell_start))
-    peepholes = draw(d, 3 * h)
-    if case.peepholes:
-        graph.initializers.append(tensor(name("P"), peepholes))
-        names[7] = name("P")
     used = case.outputs[: 3 if case.cell == "lstm" else 2]
     texts = [name(text) if use else "" for text, use in zip(["y", "h", "c"], used, strict=False)]
     for text in filter(None, texts):

@@ -162,7 +162,7 @@ EDGERNN_APART void edgernn_f32_part_block(const edgernn_f32_blocks *all, float *
     const float *start, const float *x, size_t m)
 {
     edgernn_f32_blocks p = *all;
-    float whole[6 * 16];
+    float whole[6 * 16] = {0}; /* all that is read is written, but gcc does not see it */
     size_t i, rows, j, r;
     p.y_stride = 16;
     for (i = 0; i < m; i += rows) {

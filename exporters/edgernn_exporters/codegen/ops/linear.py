@@ -78,6 +78,48 @@ def gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     expression(lowering, node, f"{{0}} + {number_of(beta)} * {{1}}", [key, name])
 
 
+def row_product(lowering: Lowering, node: onnx.NodeProto, x: View) -> str | None:
+    """Emit a MatMul or Gemm with constant weights for other rows than those that it names.
+
+    Args:
+        lowering: Where to.
+        node: The node; its first input is one matrix of ``x``.
+        x: Rows ``[..., K]``, with any number of axes in front.
+
+    Returns:
+        The name that is computed (that of an Add behind the node, if it was taken in), or None if
+        the weights are not constants.
+    """
+    if not _multiplies_rows(lowering, node):
+        return None
+    before = lowering.value(node.input[0])
+    lowering.define(node.input[0], Lazy("{0}", (x,), x.shape, x.dtype))
+    try:
+        with lowering.trial():
+            (matmul if node.op_type == "MatMul" else gemm)(lowering, node)
+    except NotLoweredError:  # it is refused when its turn comes
+        return None
+    finally:
+        lowering.define(node.input[0], before)
+    add = lowering.sole_consumer(node.output[0], "Add")
+    name: str = (add if add and lowering.is_skipped(add) else node).output[0]
+    return name
+
+
+def _multiplies_rows(lowering: Lowering, node: onnx.NodeProto) -> bool:
+    """Tell whether a node multiplies each row of its first input by constants, and adds a row."""
+    weight = lowering.constant(node.input[1])
+    if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
+        return False
+    if node.op_type == "MatMul":
+        return lowering.constant(node.input[0]) is None
+    bias = node.input[2] if len(node.input) > 2 else ""
+    given = lowering.constant(bias) if bias and lowering.known(bias) else None
+    n = weight.shape[0 if attributes_of(node).get("transB", 0) else 1]
+    constant = not bias or (given is not None and given.size in (1, n))
+    return constant and not attributes_of(node).get("transA", 0)
+
+
 def linear_int8(lowering: Lowering, node: onnx.NodeProto) -> None:
     """``LinearInt8Dynamic (x, w, ws, wb) -> y`` (docs/numerics.md)."""
     x, w, ws, wb = node.input

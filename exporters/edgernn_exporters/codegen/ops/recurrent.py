@@ -6,14 +6,13 @@ Source: ONNX operators LSTM-14 and -22, GRU-14 and -22, RNN-14 and -22.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from edgernn_exporters.codegen.dims import Shape, multiply
-from edgernn_exporters.codegen.lowering import Lowering, attributes_of, float_constant
+from edgernn_exporters.codegen.dims import Shape, multiply, render
+from edgernn_exporters.codegen.lowering import Lowering, attributes_of
 from edgernn_exporters.codegen.ops.cells import (
     Options,
     gru_cell,
@@ -22,17 +21,14 @@ from edgernn_exporters.codegen.ops.cells import (
     rnn_cell,
 )
 from edgernn_exporters.codegen.ops.recurrent_loop import (
-    Cell,
     Direction,
     Geometry,
     Layer,
     emit_layer,
 )
-from edgernn_exporters.codegen.products import float_product
+from edgernn_exporters.codegen.ops.recurrent_weights import bias, matrix, parameter, row
 from edgernn_exporters.codegen.refusal import NotLoweredError
 from edgernn_exporters.codegen.values import Tensor
-
-Floats = NDArray[np.float32]
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _REVERSE = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -46,26 +42,25 @@ def recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     if reverse is None:
         raise NotLoweredError(f"its direction {attributes['direction']!r} is unknown")
     count = len(reverse)
-    w = float_constant(lowering.require_constant(names[1], "input weight W"))
-    r = float_constant(lowering.require_constant(names[2], "recurrent weight R"))
+    w, r = (parameter(lowering, names[place]) for place in (1, 2))
+    b = parameter(lowering, names[3]) if names[3] else None
     hidden: int = attributes.get("hidden_size") or r.shape[-1]
     gates = GATES[kind]
-    b = np.zeros((count, 2 * gates * hidden), np.float32)
-    if names[3]:
-        b = float_constant(lowering.require_constant(names[3], "bias B"))
     x = lowering.tensor(names[0])
-    wanted = ((count, gates * hidden, x.shape[-1]), (count, gates * hidden, hidden),
-              (count, 2 * gates * hidden))  # fmt: skip
-    if (w.shape, r.shape, b.shape) != wanted:
-        shapes = ", ".join(str(list(shape)) for shape in (w.shape, r.shape, b.shape))
+    wanted = [(count, gates * hidden, x.shape[-1]), (count, gates * hidden, hidden),
+              (count, 2 * gates * hidden)]  # fmt: skip
+    found = [item.shape for item in (w, r, b) if item is not None]
+    if found != wanted[: len(found)]:
         raise NotLoweredError(
-            f"its weights have shapes {shapes}, but hidden_size {hidden}, its direction and its "
-            f"input need {', '.join(str(list(shape)) for shape in wanted)}"
+            f"its weights have shapes {', '.join(map(render, found))}, but hidden_size {hidden}, "
+            f"its direction and its input need {', '.join(map(render, wanted))}"
         )
     geometry = _geometry(x, hidden, gates, count, bool(attributes.get("layout", 0)))
     peepholes = None
     if kind == "LSTM" and names[7]:
-        peepholes = float_constant(lowering.require_constant(names[7], "peephole P"))
+        peepholes = parameter(lowering, names[7])
+        if peepholes.shape != (count, 3 * hidden):
+            raise NotLoweredError(f"its peephole P is not {[count, 3 * hidden]}")
     activations = parse_activations(
         kind,
         attributes.get("activations", []),
@@ -78,57 +73,37 @@ def recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
         starts=names[5:7] if kind == "LSTM" else names[5:6],
         lengths=names[4],
     )  # fmt: skip
+    after = kind == "GRU" and bool(attributes.get("linear_before_reset", 0))
+    lowering.headers.add("edgernn_cells.h")
     directions = []
     for d in range(count):
+        peephole, memory = row(lowering, peepholes, d) if peepholes else (None, ())
         options = Options(
             activations=activations[d],
             clip=attributes.get("clip") or None,
             coupled=bool(attributes.get("input_forget", 0)),
-            peephole=None if peepholes is None else lowering.weight(names[7], peepholes[d]),
+            peephole=peephole,
         )
         suffix = "" if count == 1 else f"_{'forward' if not reverse[d] else 'backward'}"
-        after = bool(attributes.get("linear_before_reset", 0))
-        make = _Float(lowering, f"{names[2]}{suffix}", geometry, options)
-        product = float_product(lowering, f"{names[1]}{suffix}", w[d])
-        cell, bias = make.cell(kind, r[d], b[d], linear_before_reset=after)
-        stored = lowering.weight(f"{names[3]}{suffix}", bias) if bias.any() else None
-        directions.append(Direction(d, reverse[d], product, stored, cell))
-    emit_layer(lowering, geometry, layer, directions)
-
-
-class _Float:
-    """Makes the float cell of one direction."""
-
-    def __init__(
-        self, lowering: Lowering, label: str, geometry: Geometry, options: Options
-    ) -> None:
-        self._lowering, self._label = lowering, label
-        self._geometry, self._options = geometry, options
-
-    def cell(
-        self, kind: str, r: Floats, b: Floats, *, linear_before_reset: bool
-    ) -> tuple[Cell, Floats]:
-        """Return the cell and the bias of the input product."""
-        lowering, label, hidden = self._lowering, self._label, self._geometry.hidden
-        lowering.headers.add("edgernn_cells.h")
-        input_bias, recurrent_bias = np.split(b, 2)
-        summed = input_bias + recurrent_bias
-        if kind != "GRU":
-            product = float_product(lowering, label, r)
-            make = lstm_cell if kind == "LSTM" else rnn_cell
-            return make(product, self._options, hidden), summed
-        gates = float_product(lowering, f"{label}_gates", r[: 2 * hidden])
-        candidate = float_product(lowering, f"{label}_candidate", r[2 * hidden :])
-        bias = None
-        if linear_before_reset:
-            summed = np.concatenate([summed[: 2 * hidden], input_bias[2 * hidden :]])
-            if recurrent_bias[2 * hidden :].any():
-                bias = lowering.weight(f"{label}_candidate_bias", recurrent_bias[2 * hidden :])
-        cell = gru_cell(
-            lowering, gates, candidate, bias, self._options, (hidden, self._geometry.batch),
-            linear_before_reset=linear_before_reset,
+        label = f"{names[2]}{suffix}"
+        biases = bias(
+            lowering, b, d, hidden if after else 0,
+            (f"{names[3]}{suffix}", f"{label}_candidate_bias"),
         )  # fmt: skip
-        return cell, summed
+        product = matrix(lowering, w, d, slice(None), f"{names[1]}{suffix}")
+        if kind == "GRU":
+            cell = gru_cell(
+                lowering,
+                matrix(lowering, r, d, slice(2 * hidden), f"{label}_gates"),
+                matrix(lowering, r, d, slice(2 * hidden, None), f"{label}_candidate"),
+                biases.candidate, options, (hidden, geometry.batch), linear_before_reset=after,
+            )  # fmt: skip
+        else:
+            make = lstm_cell if kind == "LSTM" else rnn_cell
+            cell = make(matrix(lowering, r, d, slice(None), label), options, hidden)
+        cell = replace(cell, memory=(*cell.memory, *biases.memory, *memory))
+        directions.append(Direction(d, reverse[d], product, biases.start, cell))
+    emit_layer(lowering, geometry, layer, directions)
 
 
 def open_layer(

@@ -14,6 +14,7 @@ from edgernn_exporters.codegen.layouts import layout_of
 from edgernn_exporters.codegen.lowering import Lowering
 from edgernn_exporters.codegen.refusal import NotLoweredError
 from edgernn_exporters.codegen.request import Request
+from edgernn_exporters.codegen.visiting import Visitor
 
 X, W = normal(0, 1, 4, 6), normal(1, 4, 4, 3)
 
@@ -90,7 +91,8 @@ def test_results_of_another_size_than_the_file_says() -> None:
 
 def test_trial_restores_what_a_refusal_changed() -> None:
     graph = make_model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2]}, {"y": [2]}).graph
-    lowering = Lowering(graph, 20, layout_of("native"), "net")
+    visitor = Visitor(onnx.ModelProto(), refuse)
+    lowering = Lowering(graph, 20, layout_of("native"), "net", visitor)
 
     def refused() -> None:
         lowering.weight("w", np.ones(3, np.float32))
