@@ -24,6 +24,7 @@ from edgernn.streaming import run_in_chunks
 
 Reference = Callable[[Arrays], Arrays]
 Sample = Callable[[int, int], Arrays]
+InSteps = Callable[[Sequence[Arrays]], list[Arrays]]
 
 STEPS = 1000
 TOLERANCE = 1e-5
@@ -79,6 +80,7 @@ def gate(
     exact: Reference | None = None,
     tolerance: float | None = None,
     steps: int = STEPS,
+    in_steps: InSteps | None = None,
 ) -> GateResult:
     """Compare an exported model with what it was exported from.
 
@@ -91,6 +93,8 @@ def gate(
         tolerance: Allowed ``max|a - b| / max(1, max|reference|)``; None for `TOLERANCE`, or
             more where the rounding of ``exact`` says so.
         steps: Length of the streaming comparison.
+        in_steps: For a model without a time axis, which is one step: runs a list of inputs in the
+            source framework, handing its state on.
 
     Raises:
         AccuracyGateError: A case exceeds the tolerance; the message names the case, the output,
@@ -106,26 +110,50 @@ def gate(
             expected = reference(inputs)
             checker.measure_rounding(inputs, expected)
             checker.compare(case, expected, _attempt(case, session.run, inputs))
-    if contract.stream.causal and contract.stream.inputs:
-        _gate_streaming(session, reference, sample, checker, steps)
+    rows = min(2, max(shapes.batches, default=1))
+    if contract.stream.causal and in_steps is not None:
+        _gate_steps(session, in_steps, [sample(rows, 1) for _ in range(steps)], checker)
+    elif contract.stream.causal and _has_time(contract.stream.inputs):
+        _gate_streaming(session, reference, sample(rows, steps), checker, rows, steps)
     if checker.cases == 0:
         raise AccuracyGateError("export gate: there was no case to compare; give other lengths")
     return GateResult(checker.cases, checker.max_error, checker.loosest, checker.max_rounding)
 
 
-def _gate_streaming(
-    session: Session, reference: Reference, sample: Sample, checker: _Checker, steps: int
+def _has_time(axes: Mapping[str, Axes]) -> bool:
+    return any(place.time is not None for place in axes.values())
+
+
+def _gate_steps(
+    session: Session, in_steps: InSteps, inputs: Sequence[Arrays], checker: _Checker
 ) -> None:
+    """Compare a model that is one time step with its source, both handing their state on."""
     contract = session.metadata.contract
     assert contract is not None
-    inputs = sample(2, steps)
-    case = f"PyTorch against ONNX Runtime, batch 2, length {steps}"
+    axes = [(name, place.batch) for name, place in contract.stream.inputs.items()]
+    batch = next((inputs[0][name].shape[axis] for name, axis in axes if axis is not None), 1)
+    stream = session.stream(batch=batch)
+    for index, (given, expected) in enumerate(zip(inputs, in_steps(inputs), strict=True)):
+        case = f"PyTorch against ONNX Runtime, batch {batch}, step {index}"
+        got = _attempt(case, stream.step, given)
+        checker.compare(case, expected, got)
+
+
+def _gate_streaming(
+    session: Session,
+    reference: Reference,
+    inputs: Arrays,
+    checker: _Checker,
+    batch: int,
+    steps: int,
+) -> None:
+    case = f"PyTorch against ONNX Runtime, batch {batch}, length {steps}"
     whole, expected = _attempt(case, session.run, inputs), reference(inputs)
     checker.measure_rounding(inputs, expected)
     checker.compare(case, expected, whole)
     for chunk in CHUNKS:
         what = "step by step" if chunk == 1 else f"in chunks of {chunk}"
-        case = f"{what} against the whole sequence, batch 2, {steps} steps"
+        case = f"{what} against the whole sequence, batch {batch}, {steps} steps"
         pieces = _attempt(case, partial(run_in_chunks, session, chunk=chunk), inputs)
         checker.compare(case, whole, pieces, causal_hint=True)
 
@@ -136,7 +164,8 @@ def _attempt(case: str, run: Callable[[Arrays], Arrays], inputs: Arrays) -> Arra
     except EdgernnError as error:
         raise AccuracyGateError(
             f"export gate: {case}: the exported model does not run ({error}); the exporter has "
-            f"fixed a size that must stay dynamic, often through a Python int taken from a shape"
+            f"fixed a size that must stay dynamic, often through a Python int taken from a "
+            f"shape, as int(x.shape[0]) makes"
         ) from None
 
 

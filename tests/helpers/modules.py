@@ -65,6 +65,18 @@ class Pooled(nn.Module):
         return self.rnn(x)[0].mean(dim=1)
 
 
+class Positioned(nn.Module):
+    """A value for each position in the sequence, which no step knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 7, batch_first=True)
+        self.table = nn.Parameter(torch.randn(2000, 7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0] + self.table[: x.shape[1]]
+
+
 class LastStep(nn.Module):
     """A tuple of the last step's output and the state, neither with a time axis."""
 

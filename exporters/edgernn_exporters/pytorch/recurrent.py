@@ -16,21 +16,22 @@ import torch
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 
-KINDS: dict[type[nn.Module], str] = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn"}
+KINDS: dict[type[nn.RNNBase], str] = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn"}
 F = TypeVar("F", bound=Callable[..., Any])
 
-_library = torch.library.Library("edgernn", "DEF")  # type: ignore[no-untyped-call]
+library = torch.library.Library("edgernn", "DEF")  # type: ignore[no-untyped-call]
 for _schema in (
-    "lstm(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, Tensor c, str direction)"
-    " -> (Tensor, Tensor, Tensor)",
-    "gru(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction) -> (Tensor, Tensor)",
-    "rnn(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor h, str direction, str activation)"
+    "lstm(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor? lengths, Tensor h, Tensor c,"
+    " str direction) -> (Tensor, Tensor, Tensor)",
+    "gru(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor? lengths, Tensor h, str direction)"
     " -> (Tensor, Tensor)",
+    "rnn(Tensor x, Tensor w, Tensor r, Tensor? b, Tensor? lengths, Tensor h, str direction,"
+    " str activation) -> (Tensor, Tensor)",
 ):
-    _library.define(_schema)  # type: ignore[no-untyped-call]
+    library.define(_schema)  # type: ignore[no-untyped-call]
 
 
-def _shapes_of(name: str) -> Callable[[F], F]:
+def shapes_of(name: str) -> Callable[[F], F]:
     """Register a function that computes the shapes of an operator's results."""
     register: Callable[[F], F] = torch.library.register_fake(name)
     return register
@@ -41,26 +42,40 @@ def _output_like(x: Tensor, r: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], x.shape[1], r.shape[0] * r.shape[2])
 
 
-@_shapes_of("edgernn::lstm")
+@shapes_of("edgernn::lstm")
 def _lstm_shapes(
-    x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, c: Tensor, direction: str
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h: Tensor,
+    c: Tensor,
+    direction: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _output_like(x, r), torch.empty_like(h), torch.empty_like(c)
 
 
-@_shapes_of("edgernn::gru")
+@shapes_of("edgernn::gru")
 def _gru_shapes(
-    x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h: Tensor, direction: str
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h: Tensor,
+    direction: str,
 ) -> tuple[Tensor, Tensor]:
     return _output_like(x, r), torch.empty_like(h)
 
 
-@_shapes_of("edgernn::rnn")
+@shapes_of("edgernn::rnn")
 def _rnn_shapes(
     x: Tensor,
     w: Tensor,
     r: Tensor,
     b: Tensor | None,
+    lengths: Tensor | None,
     h: Tensor,
     direction: str,
     activation: str,
@@ -68,24 +83,28 @@ def _rnn_shapes(
     return _output_like(x, r), torch.empty_like(h)
 
 
-def _lstm_node(x: Any, w: Any, r: Any, b: Any, h: Any, c: Any, direction: str) -> Any:
-    y, *lasts = op.LSTM(x, w, r, b, None, h, c, direction=direction, hidden_size=r.shape[2])
+def _lstm_node(x: Any, w: Any, r: Any, b: Any, lengths: Any, h: Any, c: Any, direction: str) -> Any:
+    y, *lasts = op.LSTM(x, w, r, b, lengths, h, c, direction=direction, hidden_size=r.shape[2])
     return (_joined(y, direction), *lasts)
 
 
-def _gru_node(x: Any, w: Any, r: Any, b: Any, h: Any, direction: str) -> Any:
+def _gru_node(x: Any, w: Any, r: Any, b: Any, lengths: Any, h: Any, direction: str) -> Any:
     hidden = r.shape[2]
     y, last = op.GRU(
-        x, w, r, b, None, h, direction=direction, hidden_size=hidden, linear_before_reset=1
+        x, w, r, b, lengths, h, direction=direction, hidden_size=hidden, linear_before_reset=1
     )
     return _joined(y, direction), last
 
 
-def _rnn_node(x: Any, w: Any, r: Any, b: Any, h: Any, direction: str, activation: str) -> Any:
-    activations = [activation] * (2 if direction == "bidirectional" else 1)
-    y, last = op.RNN(
-        x, w, r, b, None, h, direction=direction, hidden_size=r.shape[2], activations=activations
-    )
+def _rnn_node(
+    x: Any, w: Any, r: Any, b: Any, lengths: Any, h: Any, direction: str, activation: str
+) -> Any:
+    options = {
+        "direction": direction,
+        "hidden_size": r.shape[2],
+        "activations": [activation] * (2 if direction == "bidirectional" else 1),
+    }
+    y, last = op.RNN(x, w, r, b, lengths, h, **options)
     return _joined(y, direction), last
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from types import MethodType
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from edgernn.errors import ModelError
 from edgernn.training.onnx_layout import onnx_weights
-from edgernn_exporters.pytorch.recurrent import KINDS
+from edgernn_exporters.pytorch import projection
+from edgernn_exporters.pytorch.packed import Rows, active
+from edgernn_exporters.pytorch.subclasses import base_of, replace_forward
+from edgernn_exporters.pytorch.uses import Tape, Use
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class StateTensor:
         name: Module path, letter and layer, such as ``"encoder.rnn.h_l0"``.
         directions: 2 for a bidirectional layer, else 1.
         hidden_size: Units.
+        first: Learned first value ``[D, 1, H]``; None for zeros.
     """
 
     name: str
     directions: int
     hidden_size: int
+    first: Tensor | None = field(default=None, compare=False)
 
     def zeros(self, batch: int) -> Tensor:
         """Return the initial state ``[D, B, H]``."""
@@ -39,130 +42,156 @@ def recurrent_layers(module: nn.Module) -> dict[str, nn.RNNBase]:
     """Find the recurrent layers by module path, in order of registration.
 
     Raises:
-        ModelError: A layer cannot be exported yet, with the reason.
+        ModelError: A layer is of another kind than nn.LSTM, nn.GRU and nn.RNN.
     """
     found: dict[str, nn.RNNBase] = {}
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase):
             continue
-        if type(layer) not in KINDS:
-            raise ModelError(
-                f"layer {path!r} is a {type(layer).__name__}, a subclass of a recurrent layer "
-                f"whose own forward would be lost; use nn.LSTM, nn.GRU or nn.RNN itself"
-            )
-        if layer.proj_size:
-            raise ModelError(
-                f"layer {path!r} has proj_size={layer.proj_size}, for which ONNX has no "
-                f"attribute; use proj_size=0 followed by nn.Linear"
-            )
+        base_of(layer, path)
         found[path] = layer
     return found
 
 
-class Tape:
-    """Carry states into the recurrent layers and their next values out of them."""
+def rewire(module: nn.Module, uses: Sequence[Use]) -> tuple[list[StateTensor], Tape]:
+    """Replace, in place, the forward of every used layer by one that uses a tape of states.
 
-    def __init__(self) -> None:
-        self._given: dict[str, Tensor] = {}
-        self._next: dict[str, Tensor] = {}
+    Args:
+        module: Module whose layers change.
+        uses: The calls of its layers in one forward pass.
 
-    def start(self, states: dict[str, Tensor]) -> None:
-        """Lay out the states of one forward pass."""
-        self._given, self._next = states, {}
-
-    def take(self, name: str) -> Tensor:
-        """Return a state before the pass."""
-        if name in self._next:
-            raise ModelError(
-                f"the layer of state {name!r} is called more than once in one forward pass, so "
-                f"its state is ambiguous; give each use a layer of its own"
-            )
-        return self._given[name]
-
-    def give(self, name: str, value: Tensor) -> None:
-        """Keep a state after the pass."""
-        self._next[name] = value
-
-    def finish(self, names: Sequence[str]) -> list[Tensor]:
-        """Return the states after the pass, and forget them."""
-        if missing := [name for name in names if name not in self._next]:
-            raise ModelError(
-                f"forward did not reach the layers of states {missing}; remove unused recurrent "
-                f"layers from the module, then export again"
-            )
-        values = [self._next[name] for name in names]
-        self._given, self._next = {}, {}
-        return values
+    Returns:
+        The states of the calls that carry one, in the order of ``uses``, and the tape.
+    """
+    tape = Tape(uses)
+    layers = recurrent_layers(module)
+    for path in dict.fromkeys(use.path for use in uses):
+        layer = layers[path]
+        with torch.no_grad():
+            for index in range(layer.num_layers):
+                _register_weights(layer, index)
+        replace_forward(layer, path, _forward_for(tape, path))
+    carried = [use for use in uses if use.carried]
+    return [state for use in carried for state in _states_of(layers[use.path], use)], tape
 
 
-def rewire(module: nn.Module) -> tuple[list[StateTensor], Tape]:
-    """Replace, in place, the forward of every recurrent layer by one that uses a tape of states."""
-    tape = Tape()
-    states: list[StateTensor] = []
-    for path, layer in recurrent_layers(module).items():
-        prefix = f"{path}." if path else ""
-        letters = "hc" if KINDS[type(layer)] == "lstm" else "h"
-        directions = 2 if layer.bidirectional else 1
-        for index in range(layer.num_layers):
-            with torch.no_grad():
-                weights = onnx_weights(layer, index)
-            for letter, weight in zip("WRB", weights, strict=True):
-                layer.register_buffer(f"{letter}_l{index}", weight)
-            states += [
-                StateTensor(f"{prefix}{letter}_l{index}", directions, layer.hidden_size)
-                for letter in letters
-            ]
-        layer.forward = MethodType(_forward_for(tape, path, prefix), layer)
-    return states, tape
+def _states_of(layer: nn.RNNBase, use: Use) -> list[StateTensor]:
+    directions = 2 if layer.bidirectional else 1
+    return [
+        StateTensor(
+            f"{use.prefix}{letter}_l{index}",
+            directions,
+            size,
+            use.first.get(f"{use.prefix}{letter}_l{index}"),
+        )
+        for index in range(layer.num_layers)
+        for letter, size in _sizes(layer).items()
+    ]
 
 
-def _forward_for(tape: Tape, path: str, prefix: str) -> Any:
+def _sizes(layer: nn.RNNBase) -> dict[str, int]:
+    """Return the size of each state by letter; a projection is of h alone."""
+    if not isinstance(layer, nn.LSTM):
+        return {"h": layer.hidden_size}
+    return {"h": layer.proj_size or layer.hidden_size, "c": layer.hidden_size}
+
+
+def _register_weights(layer: nn.RNNBase, index: int) -> None:
+    """Add one layer's weights in ONNX's layout, as buffers of the layer."""
+    if isinstance(layer, nn.LSTM) and layer.proj_size:
+        projection.register_weights(layer, index)
+        return
+    for letter, weight in zip("WRB", onnx_weights(layer, index), strict=True):
+        layer.register_buffer(f"{letter}_l{index}", weight)
+
+
+def _forward_for(tape: Tape, path: str) -> Any:
     """Make the forward of one recurrent layer, with `nn.GRU.forward`'s signature."""
 
-    def forward(self: nn.RNNBase, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        if isinstance(x, PackedSequence):
-            raise ModelError(
-                f"layer {path!r} gets a PackedSequence, which has no fixed graph; call the module "
-                f"with padded tensors for export"
-            )
-        if hx is not None:
-            raise ModelError(
-                f"layer {path!r} is given its initial state by the module; leave it out, and the "
-                f"exported model gets the state as input {prefix}h_l0 and so on by itself"
-            )
-        if x.ndim != 3:
-            raise ModelError(
-                f"layer {path!r} gets an input of rank {x.ndim}; export needs a batch axis"
-            )
-        sequence = x.transpose(0, 1) if self.batch_first else x
-        lasts: list[tuple[Tensor, ...]] = []
-        for index in range(self.num_layers):
-            sequence, *last = _layer(self, tape, sequence, prefix, index)
-            lasts.append(tuple(last))
-        output = sequence.transpose(0, 1) if self.batch_first else sequence
-        stacked = tuple(torch.cat(parts) for parts in zip(*lasts, strict=True))
-        return output, stacked if isinstance(self, nn.LSTM) else stacked[0]
+    def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> tuple[Any, Any]:
+        mode = active()
+        with mode.trusting():
+            if not isinstance(input, PackedSequence):
+                return _run(self, tape, path, input, hx)
+            data, rows = mode.unwrap(input, f"layer {path!r}")
+            sequence, last = _run(self, tape, path, data, hx, rows)
+            return mode.wrap_output(sequence, rows), last
 
     return forward
 
 
-def _layer(layer: nn.RNNBase, tape: Tape, x: Tensor, prefix: str, index: int) -> tuple[Tensor, ...]:
+def _run(
+    layer: nn.RNNBase, tape: Tape, path: str, x: Tensor, hx: Any, rows: Rows | None = None
+) -> tuple[Tensor, Any]:
+    """Run all layers on what `nn.GRU.forward` takes, or on ``[T, B, I]`` with its lengths."""
+    use = tape.enter(path)
+    batched, batch_first = x.ndim == 3, layer.batch_first and rows is None
+    sequence = x.unsqueeze(1) if not batched else x.transpose(0, 1) if batch_first else x
+    starts = None if use.carried else _starts(layer, hx, sequence, batched)
+    lasts: list[tuple[Tensor, ...]] = []
+    for index in range(layer.num_layers):
+        sequence, *last = _layer(layer, tape, sequence, rows, use, starts, index)
+        lasts.append(tuple(last))
+    stacked = tuple(torch.cat(parts) for parts in zip(*lasts, strict=True))
+    if not batched:
+        output, stacked = sequence.squeeze(1), tuple(last.squeeze(1) for last in stacked)
+    else:
+        output = sequence.transpose(0, 1) if batch_first else sequence
+    return output, stacked if isinstance(layer, nn.LSTM) else stacked[0]
+
+
+def _starts(layer: nn.RNNBase, hx: Any, x: Tensor, batched: bool) -> dict[str, Tensor]:
+    """Return the states ``[L*D, B, H]`` that a call starts from, by letter: given, or zeros."""
+    sizes = _sizes(layer)
+    if hx is None:
+        depth = layer.num_layers * (2 if layer.bidirectional else 1)
+        return {letter: x.new_zeros(depth, x.shape[1], size) for letter, size in sizes.items()}
+    given = (hx,) if isinstance(hx, Tensor) else hx
+    return {
+        letter: state if batched else state.unsqueeze(1)
+        for letter, state in zip(sizes, given, strict=True)
+    }
+
+
+def _layer(
+    layer: nn.RNNBase,
+    tape: Tape,
+    x: Tensor,
+    rows: Rows | None,
+    use: Use,
+    starts: dict[str, Tensor] | None,
+    index: int,
+) -> tuple[Tensor, ...]:
     """Run one layer on ``x [T, B, I]``; return ``[T, B, D*H]`` and the last states."""
+    letters = list(_sizes(layer))
+    names = [f"{use.prefix}{letter}_l{index}" for letter in letters]
+    if starts is None:
+        first = [tape.take(name) for name in names]
+    else:
+        own = slice(index * (width := 2 if layer.bidirectional else 1), (index + 1) * width)
+        first = [starts[letter][own] for letter in letters]
+    y, *lasts = _call(layer, index, x, rows, first)
+    if use.carried:
+        for name, last in zip(names, lasts, strict=True):
+            tape.give(name, last)
+    return (y, *lasts)
+
+
+def _call(
+    layer: nn.RNNBase, index: int, x: Tensor, rows: Rows | None, first: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    """Call the operator of one layer."""
+    if isinstance(layer, nn.LSTM) and layer.proj_size:
+        return projection.run_projected(layer, index, x, first[0], first[1], rows)
     weights = [getattr(layer, f"{letter}_l{index}") for letter in "WRB"]
     direction = "bidirectional" if layer.bidirectional else "forward"
-    h_name, c_name = f"{prefix}h_l{index}", f"{prefix}c_l{index}"
-    h = tape.take(h_name)
-    lasts: tuple[Tensor, ...]
+    lengths = None if rows is None else rows.narrow
+    results: Sequence[Tensor]
     if isinstance(layer, nn.LSTM):
-        y, *lasts_list = torch.ops.edgernn.lstm(x, *weights, h, tape.take(c_name), direction)
-        lasts = tuple(lasts_list)
-        tape.give(c_name, lasts[1])
+        results = torch.ops.edgernn.lstm(x, *weights, lengths, *first, direction)
     elif isinstance(layer, nn.GRU):
-        y, last = torch.ops.edgernn.gru(x, *weights, h, direction)
-        lasts = (last,)
+        results = torch.ops.edgernn.gru(x, *weights, lengths, *first, direction)
     else:
         activation = {"tanh": "Tanh", "relu": "Relu"}[str(layer.nonlinearity)]
-        y, last = torch.ops.edgernn.rnn(x, *weights, h, direction, activation)
-        lasts = (last,)
-    tape.give(h_name, lasts[0])
-    return (y, *lasts)
+        results = torch.ops.edgernn.rnn(x, *weights, lengths, *first, direction, activation)
+    return results

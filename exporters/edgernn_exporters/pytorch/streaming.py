@@ -3,54 +3,47 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from edgernn.errors import ModelError
+from edgernn_exporters.pytorch.outputs import flatten_outputs
+from edgernn_exporters.pytorch.packed import packing
 from edgernn_exporters.pytorch.rewiring import rewire
+from edgernn_exporters.pytorch.signature import Signature
+from edgernn_exporters.pytorch.sizes import open_len
 
 
 class StreamingModule(nn.Module):
     """Wrap a copy of a module so that its recurrent states are arguments and results.
 
-    ``forward(*inputs, *states)`` returns ``(*outputs, *next_states)``, outputs flattened. It is
-    made to be traced: its recurrent layers call operators that only the ONNX exporter knows.
+    ``forward(*inputs, *given, *states)`` returns ``(*outputs, *next_given, *next_states)``, outputs
+    flattened. ``given`` are the arguments of the module's forward that are states as they stand.
+    It is made to be traced: its recurrent layers call operators that only the ONNX exporter knows.
+
+    Attributes:
+        states: The states of the recurrent layers.
     """
 
-    def __init__(self, module: nn.Module, inputs: int) -> None:
+    def __init__(self, module: nn.Module, signature: Signature) -> None:
         super().__init__()
         self.module = copy.deepcopy(module).eval()
-        self.inputs = inputs
-        self.states, self._tape = rewire(self.module)
+        self.states, self._tape = rewire(self.module, signature.uses)
+        self._signature = signature
 
     def forward(self, *args: Tensor) -> tuple[Tensor, ...]:
         """Run the module; see the class for the order of arguments and results."""
+        traced = self._signature
         names = [state.name for state in self.states]
-        self._tape.start(dict(zip(names, args[self.inputs :], strict=True)))
-        outputs = flatten_outputs(self.module(*args[: self.inputs]))[1]
-        return (*outputs, *self._tape.finish(names))
-
-
-def flatten_outputs(result: Any) -> tuple[list[str], list[Tensor]]:
-    """Flatten what a forward pass returned into names and tensors; None is left out.
-
-    A single tensor is ``y``; dict entries keep their keys; others are ``y0``, ``y1``, …
-
-    Raises:
-        ModelError: The result holds no tensor.
-    """
-    leaves = [(path, leaf) for path, leaf in pytree.tree_leaves_with_path(result)
-              if isinstance(leaf, Tensor)]  # fmt: skip
-    if not leaves:
-        raise ModelError(f"forward returned {type(result).__name__} without a tensor in it")
-    if isinstance(result, Tensor):
-        return ["y"], [result]
-    names = [
-        str(path[-1].key) if isinstance(path[-1], pytree.MappingKey) else f"y{index}"
-        for index, (path, _) in enumerate(leaves)
-    ]
-    if len(leaves) == 1 and names == ["y0"]:
-        names = ["y"]
-    return names, [leaf for _, leaf in leaves]
+        inputs = args[: len(traced.args)]
+        whole = iter(args[len(inputs) : len(args) - len(names)])
+        states = dict(zip(names, args[len(args) - len(names) :], strict=True))
+        self._tape.start(states)
+        given = [a.join(states) if a.states else next(whole) for a in traced.given]
+        leaves = traced.leaves(inputs, given)
+        with packing(self.module), open_len():
+            outputs = flatten_outputs(traced.arguments.call(self.module, leaves))[1]
+        return (
+            *(outputs[place] for place in traced.outputs),
+            *(outputs[argument.output] for argument in traced.given if not argument.states),
+            *self._tape.finish(names),
+        )

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.modules import Conditioned, Convolved, LastStep, Tagger
+from helpers.modules import Conditioned, LastStep, Tagger
 from torch import Tensor, nn
 
 from edgernn.contract import Axes
 from edgernn.errors import InputError, ModelError
 from edgernn_exporters.pytorch.rewiring import recurrent_layers
-from edgernn_exporters.pytorch.signature import Signature, first_line, read_signature, resized, runs
+from edgernn_exporters.pytorch.signature import Request, Signature, first_line, read_signature
 
 
-def read(module: nn.Module, *args: Tensor) -> Signature:
-    return read_signature(module.eval(), args, recurrent_layers(module), None)
+def read(module: nn.Module, *args: Any) -> Signature:
+    return read_signature(module.eval(), recurrent_layers(module), Request(args))
 
 
 def test_names_and_axes_are_found() -> None:
@@ -71,15 +71,3 @@ class Squeezing(Tagger):
 def test_an_output_that_changes_its_rank_is_refused() -> None:
     with pytest.raises(ModelError, match="changes its rank"):
         read(Squeezing("gru"), torch.zeros(1, 9, 5))
-
-
-def test_examples_are_repeated_and_cut() -> None:
-    x = torch.arange(6.0).reshape(1, 3, 2)
-    assert resized(x, Axes(0, 1), 2, 2).tolist() == [[[0, 1], [2, 3]]] * 2
-    assert resized(x, Axes(None, 1), 2, 4)[0, 3].tolist() == [0, 1]
-
-
-def test_the_lengths_that_a_module_takes_are_tried() -> None:
-    module = Convolved((0, 0))
-    found = read(module, torch.zeros(1, 9, 5))
-    assert [runs(module, found, length) for length in (1, 2, 3)] == [False, False, True]

@@ -9,11 +9,18 @@ from helpers.modules import Tagger, TwoBlocks
 from torch import nn
 
 from edgernn.errors import ModelError
+from edgernn_exporters.pytorch.outputs import flatten_outputs
 from edgernn_exporters.pytorch.rewiring import recurrent_layers
-from edgernn_exporters.pytorch.streaming import StreamingModule, flatten_outputs
+from edgernn_exporters.pytorch.signature import Request, read_signature
+from edgernn_exporters.pytorch.streaming import StreamingModule
 
 T = torch.zeros(1)
 Pair = namedtuple("Pair", "left right")
+
+
+def streaming(module: nn.Module, *args: torch.Tensor) -> StreamingModule:
+    signature = read_signature(module.eval(), recurrent_layers(module), Request(args))
+    return StreamingModule(module, signature)
 
 
 @pytest.mark.parametrize(
@@ -51,19 +58,18 @@ def test_layers_are_found_by_their_path() -> None:
 
 
 def test_states_are_named_by_path_letter_and_layer() -> None:
-    states = StreamingModule(TwoBlocks(), 1).states
+    states = streaming(TwoBlocks(), torch.arange(11)[None]).states
     assert [state.name for state in states] == [
         "encoder.h_l0", "decoder.h_l0", "decoder.c_l0", "decoder.h_l1", "decoder.c_l1"
     ]  # fmt: skip
-    both = StreamingModule(nn.GRU(2, 3, bidirectional=True), 1).states
+    both = streaming(nn.GRU(2, 3, bidirectional=True), torch.zeros(5, 1, 2)).states
     assert [state.name for state in both] == ["h_l0"]
     assert both[0].zeros(4).shape == (2, 4, 3)
 
 
 def test_the_original_module_is_not_touched() -> None:
-    module = Tagger("lstm").train()
+    module = Tagger("lstm")
     before = set(module.state_dict())
-    StreamingModule(module, 1)
+    streaming(module, torch.zeros(1, 6, 5))
     assert set(module.state_dict()) == before
-    assert module.training
     assert module(torch.zeros(2, 3, 5)).shape == (2, 3, 3)

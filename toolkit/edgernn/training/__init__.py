@@ -4,7 +4,8 @@ This is the only part of the toolkit that uses PyTorch, and importing it does no
 load their modules when first used, so that configuration alone stays cheap.
 
 `to_quantized` and the layers `QuantLSTM`, `QuantGRU`, `QuantRNN` and `QuantLinear` bring
-quantization-aware training to modules of your own.
+quantization-aware training to modules of your own. `recurrent_cell` marks a cell of your own, so
+that a Python loop over it can be exported.
 
 Example:
     >>> from edgernn.training import ModelConfig
@@ -18,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgernn.training.cells import recurrent_cell
     from edgernn.training.checkpoint import load_run, load_weights
     from edgernn.training.config import CELLS, PRECISIONS, ModelConfig, TrainOptions
     from edgernn.training.loop import train
@@ -57,6 +59,7 @@ _MODULES = {
     "observing": "quantized",
     "ranges_of": "quantized",
     "read_run": "runs",
+    "recurrent_cell": "cells",
     "show_progress": "progress",
     "to_float": "quantized",
     "to_quantized": "quantized",
@@ -84,6 +87,7 @@ __all__ = [
     "observing",
     "ranges_of",
     "read_run",
+    "recurrent_cell",
     "show_progress",
     "to_float",
     "to_quantized",

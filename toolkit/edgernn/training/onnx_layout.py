@@ -46,3 +46,29 @@ def onnx_weights(layer: nn.RNNBase, index: int) -> tuple[Tensor, Tensor, Tensor 
     if layer.bias:
         bias = torch.cat([stacked("bias_ih"), stacked("bias_hh")], dim=1)
     return stacked("weight_ih"), stacked("weight_hh"), bias
+
+
+def onnx_cell_weights(cell: nn.RNNCellBase) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the weights of ``nn.LSTMCell``, ``nn.GRUCell`` or ``nn.RNNCell`` in ONNX's layout.
+
+    Args:
+        cell: The cell, with G gates.
+
+    Returns:
+        ``W [1, G*H, I]``, ``R [1, G*H, H]`` and ``B [1, 2*G*H]``, or None without bias.
+
+    Example:
+        >>> [list(tensor.shape) for tensor in onnx_cell_weights(nn.GRUCell(3, 5))]
+        [[1, 15, 3], [1, 15, 5], [1, 30]]
+    """
+    kinds = {nn.LSTMCell: "lstm", nn.GRUCell: "gru", nn.RNNCell: "rnn"}
+    order = _GATE_ORDER[next(kind for base, kind in kinds.items() if isinstance(cell, base))]
+
+    def ordered(weight: Tensor) -> Tensor:
+        gates = weight.chunk(len(order))
+        return torch.cat([gates[gate] for gate in order])[None]
+
+    bias = None
+    if cell.bias:
+        bias = torch.cat([ordered(cell.bias_ih), ordered(cell.bias_hh)], dim=1)
+    return ordered(cell.weight_ih), ordered(cell.weight_hh), bias
