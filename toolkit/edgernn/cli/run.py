@@ -13,6 +13,8 @@ from edgernn.cli.options import (
     isa_option,
     json_option,
     load_options,
+    mention_unproven,
+    model_argument,
     print_json,
     target_option,
     threads_option,
@@ -23,12 +25,24 @@ if TYPE_CHECKING:
     from edgernn.sessions import Arrays, Session
 
 
+DEFAULT_STEPS = 100
+
+
 @click.command()
-@click.argument("model", type=FILE)
+@model_argument("model")
 @target_option
 @click.option("--inputs", type=FILE, required=True, help="npz with arrays by input name, or a wav.")
 @click.option("--outputs", type=FILE, help="npz to write, with arrays by output name.")
 @click.option("--stream", is_flag=True, help="Feed the sequence as a live stream.")
+@click.option(
+    "--encoder", type=FILE, callback=mention_unproven, help="Encoder of MODEL, a decoder."
+)
+@click.option(
+    "--beam", type=click.IntRange(min=1), help="With --encoder: sequences to keep; default: 1."
+)
+@click.option(
+    "--max-steps", type=click.IntRange(min=1), help="With --encoder: most tokens; default: 100."
+)
 @click.option(
     "--chunk", type=click.IntRange(min=1), help="Time steps of each call of a stream; default: 1."
 )
@@ -42,13 +56,19 @@ def command(
     inputs: Path,
     outputs: Path | None,
     stream: bool,
+    encoder: Path | None,
+    beam: int | None,
+    max_steps: int | None,
     chunk: int | None,
     threads: int | None,
     isa: str | None,
     allow_fallback: bool,
     as_json: bool,
 ) -> None:
-    """Run MODEL on a file; a model of a task also takes that task's files, such as a wav."""
+    """Run MODEL on a file; a model of a task also takes that task's files, such as a wav.
+
+    With --encoder, MODEL is a decoder: prints the tokens that it finds for each row of the inputs.
+    """
     from edgernn import api
     from edgernn.cli.counts import counts_of, render_counts
     from edgernn.cli.inputs import read_inputs
@@ -57,6 +77,16 @@ def command(
 
     if chunk is not None and not stream:
         raise UsageError("--chunk goes with a live stream; add --stream")
+    if encoder is not None:
+        from edgernn.cli.decode import decode_and_print
+
+        if stream or outputs is not None:
+            raise UsageError("--encoder prints tokens; leave --stream and --outputs out")
+        pair = api.open_pair(encoder, model, target, **load_options(threads, allow_fallback, isa))
+        decode_and_print(pair, inputs, beam or 1, max_steps or DEFAULT_STEPS, as_json)
+        return
+    if beam is not None or max_steps is not None:
+        raise UsageError("--beam and --max-steps are for a decoder; add --encoder")
     session = api.load(model, target, **load_options(threads, allow_fallback, isa))
     given = read_inputs(session, inputs)
     results = run_in_chunks(session, given, chunk or 1) if stream else session.run(given)
