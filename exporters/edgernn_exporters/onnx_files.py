@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,12 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
     if outside := [t.name for t in model.graph.initializer if t.data_location == t.EXTERNAL]:
         raise ModelError(
             f"{file}: keeps weights such as {outside[0]!r} in another file, which is not read; "
-            f"save it as one file with onnx.save(onnx.load(path), path)"
+            f"bring both into one file with edgernn import"
+        )
+    if sparse := next(_sparse(model.graph), None):
+        raise ModelError(
+            f"{file}: holds the sparse constant {sparse!r}, which is not read; edgernn import "
+            f"writes it as a dense one"
         )
     if not model.graph.node:
         raise ModelError(f"{file}: an ONNX file without a graph; export it again")
@@ -63,6 +69,27 @@ def save_model(model: onnx.ModelProto, metadata: Metadata, path: Path) -> None:
     content = model.SerializeToString(deterministic=True)
     onnx.checker.check_model(content)
     path.write_bytes(content)
+
+
+def _sparse(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the names of sparse initializers, those of bodies included."""
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _sparse(body)
+
+
+def add_gate(path: Path, gate: Mapping[str, Any]) -> None:
+    """Write the result of a gate into a file that `save_model` wrote without one.
+
+    The file is not read: protobuf messages behind each other are one message.
+    """
+    key = f"{PREFIX}gate"
+    more = onnx.ModelProto()
+    onnx.helper.set_model_props(more, {key: Metadata(gate=gate).to_props()[key]})
+    with path.open("ab") as file:
+        file.write(more.SerializeToString())
 
 
 def strip(model: onnx.ModelProto) -> None:

@@ -1,0 +1,123 @@
+"""Time and memory of importing a file of 50 MB.
+
+Two LSTM layers of opset 13 with random weights, once as ONNX has them, once as expressions of
+constants (transposed and joined), which the import has to fold; gate included. Each import runs in
+a process of its own, its check in another; the memory is the largest resident size of any of them,
+less that of the import of a model of a few weights.
+
+    python benchmarks/scripts/import_cost.py --json benchmarks/results/import_cost.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from edgernn.files import check_writable, write_text
+from edgernn_benchmarks.environment import capture
+
+# From a small process, because a child's largest size begins with that of its parent.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def make(path: Path, inputs: int, hidden: int, *, expressions: bool) -> Path:
+    """Write a model of two layers; return its path."""
+    rng = np.random.default_rng(0)
+    nodes, tensors = [], []
+
+    def constant(name: str, *shape: int) -> str:
+        value = (rng.standard_normal(shape) * hidden**-0.5).astype(np.float32)
+        tensors.append(numpy_helper.from_array(value, name))
+        return name
+
+    def weight(name: str, rows: int, width: int) -> str:
+        """Add ``[1, rows, width]``, if asked as two halves of its transpose."""
+        if not expressions:
+            return constant(name, 1, rows, width)
+        halves = [constant(f"{name}.{side}", 1, width, rows // 2) for side in ("left", "right")]
+        nodes.append(helper.make_node("Concat", halves, [f"{name}.t"], axis=2))
+        nodes.append(helper.make_node("Transpose", [f"{name}.t"], [name], perm=[0, 2, 1]))
+        return name
+
+    x, width = "x", inputs
+    for layer in range(2):
+        w, r = (
+            weight(f"{name}{layer}", 4 * hidden, columns)
+            for name, columns in (("W", width), ("R", hidden))
+        )
+        b = constant(f"B{layer}", 1, 8 * hidden)
+        node = helper.make_node("LSTM", [x, w, r, b], [f"y{layer}"], hidden_size=hidden)
+        axes = numpy_helper.from_array(np.array([1]), f"axes{layer}")
+        tensors.append(axes)
+        nodes += [node, helper.make_node("Squeeze", [f"y{layer}", axes.name], [f"s{layer}"])]
+        x, width = f"s{layer}", hidden
+    graph = helper.make_graph(
+        nodes,
+        "cost",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", inputs])],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["time", "batch", hidden])],
+        tensors,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def measure(model: Path) -> tuple[float, int]:
+    """Import in a process of its own; return its seconds and its largest resident bytes."""
+    command = [sys.executable, "-m", "edgernn", "import", model, "-o", model.with_suffix(".new")]
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, command)], stdout=subprocess.PIPE, check=True
+    )
+    return time.monotonic() - started, int(done.stdout) * 1024
+
+
+def main() -> None:
+    """Print the table and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--inputs", type=int, default=1024)
+    parser.add_argument("--hidden", type=int, default=880)
+    arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        for expressions in (False, True):
+            small = make(Path(name) / "little.onnx", 4, 4, expressions=expressions)
+            large = make(
+                Path(name) / "large.onnx", arguments.inputs, arguments.hidden,
+                expressions=expressions,
+            )  # fmt: skip
+            size = large.stat().st_size
+            _, base = measure(small)
+            seconds, peak = measure(large)
+            weights = "expressions" if expressions else "constants"
+            rows.append({"weights": weights, "file_bytes": size, "seconds": round(seconds, 2),
+                         "peak_bytes": peak, "base_bytes": base,
+                         "times_the_file": round((peak - base) / size, 2)})  # fmt: skip
+            print(
+                f"{weights:<12} {size / 1e6:>5.1f} MB {seconds:>6.1f} s  {peak / 1e6:>6.0f} MB, "
+                f"{rows[-1]['times_the_file']:.2f} times the file above {base / 1e6:.0f} MB"
+            )
+    if arguments.json:
+        value = {"rows": rows, "environment": capture()}
+        write_text(arguments.json, json.dumps(value, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Take in ONNX files that other programs wrote."""
