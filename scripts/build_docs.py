@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import edgernn
-from edgernn import contract, errors, metadata, sessions, training
+from edgernn import contract, decoding, errors, metadata, pairs, sessions, training
 from edgernn.cli import VERBS
 from edgernn.cli import edgernn as group
 
@@ -55,6 +55,8 @@ def api_page() -> str:
         (sessions, ("Session", "Stream")),
         (contract, ("Contract", "StateSpec", "StreamSpec", "Axes", "TensorSpec")),
         (metadata, ("Metadata",)),
+        (decoding, ("greedy", "beam", "Hypothesis")),
+        (pairs, ("Pair", "PairLink")),
         (training, ("to_quantized", "observing", "ranges_of", "to_float")),
         (training, ("QuantLSTM", "QuantGRU", "QuantRNN", "QuantLinear")),
     ):

@@ -106,7 +106,7 @@ def benchmark(
             raise ModelError(model.error)
     run = Run(
         candidates=[
-            Candidate(model, target)
+            Candidate(model, target, notes=_mentioned(model))
             for model in models
             for target in dict.fromkeys([*targets, *rivals])
         ],
@@ -180,6 +180,12 @@ def frame_rate(model: ModelFile) -> float | None:
     if model.metadata.task in TASKS:
         return get_task(model.metadata.task).frame_rate_hz
     return None
+
+
+def _mentioned(model: ModelFile) -> list[str]:
+    """Return what the reader of a row must know of its file."""
+    unproven = model.metadata.unproven
+    return [] if unproven is None else [f"the file is unproven: {unproven}"]
 
 
 def _metric(models: list[ModelFile], name: str | None, higher: bool) -> tuple[str | None, bool]:

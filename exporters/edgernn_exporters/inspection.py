@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import onnx
 from onnx import helper
 
 from edgernn.contract import TensorSpec
-from edgernn.errors import ModelError
+from edgernn.errors import ContractError, ModelError
 from edgernn.files import sha256_of
 from edgernn.metadata import Metadata
+from edgernn.pairs import Side
+from edgernn_exporters.onnx_bodies import inner_nodes
 from edgernn_exporters.onnx_files import read_model
 from edgernn_exporters.quantization.functions import DOMAIN
 from edgernn_exporters.quantization.graph import GraphEditor
@@ -35,6 +37,7 @@ class Layer:
         input_size: Features in, or None if the weights are not constants.
         hidden_size: Units, or None likewise.
         weight_bytes: Size of its constants.
+        within: For a node in the body of a Scan, Loop or If: where, such as ``cell.body``.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Layer:
     input_size: int | None
     hidden_size: int | None
     weight_bytes: int
+    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Inspection:
         inputs: Inputs without states.
         outputs: Outputs without states.
         states: State inputs.
-        layers: Recurrent nodes in order.
+        layers: Recurrent nodes in order, behind them those within bodies of other nodes.
         names: Of the layers that can be quantized, which patterns are for.
         operators: Number of nodes of each operator.
         metadata: The ``edgernn.*`` metadata.
@@ -78,6 +82,20 @@ class Inspection:
     names: tuple[str, ...]
     operators: dict[str, int]
     metadata: Metadata
+
+    def side(self) -> Side:
+        """Return what an encoder-decoder pair must know of one of its files.
+
+        Raises:
+            ContractError: It has no state contract.
+        """
+        contract = self.metadata.contract
+        if contract is None:
+            raise ContractError(
+                f"{self.path}: no state contract, so it is no half of a pair; export both with "
+                f"edgernn.export_pair"
+            )
+        return Side(str(self.path), self.inputs, self.outputs, self.states, contract)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -119,7 +137,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         inputs=tuple(spec for name, spec in inputs.items() if name not in fed),
         outputs=tuple(spec for name, spec in outputs.items() if name not in returned),
         states=tuple(spec for name, spec in inputs.items() if name in fed),
-        layers=tuple(_layers(model.graph.node, constants)),
+        layers=tuple(_layers(model.graph, constants)),
         names=_names(model),
         operators=dict(sorted(operators.items())),
         metadata=metadata,
@@ -142,30 +160,39 @@ def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, dtype, shape)
 
 
-def _layers(
-    nodes: Iterable[onnx.NodeProto], constants: dict[str, onnx.TensorProto]
-) -> Iterable[Layer]:
-    for node in nodes:
-        ours = node.domain == DOMAIN and node.op_type.startswith(_RECURRENT)
-        standard = node.domain in ("", "ai.onnx") and node.op_type in _RECURRENT
-        if not ours and not standard:
-            continue
-        w, r = (constants.get(node.input[place]) for place in _places(node))
-        for tensor in (w, r):
-            if tensor is not None and len(tensor.dims) != (2 if ours else 3):
-                raise ModelError(
-                    f"weight {tensor.name!r} of {node.op_type} {node.name!r} has shape "
-                    f"{list(tensor.dims)}, which is not of the rank that the operator takes; "
-                    f"export the model again"
-                )
-        yield Layer(
-            name=name_of(node),
-            operator=node.op_type,
-            attributes={a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
-            input_size=None if w is None else w.dims[0 if ours else 2],
-            hidden_size=None if r is None else r.dims[0 if ours else 2],
-            weight_bytes=sum(_bytes(constants[name]) for name in node.input if name in constants),
-        )
+def _layers(graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto]) -> Iterable[Layer]:
+    for node in graph.node:
+        if (layer := _layer(node, constants)) is not None:
+            yield layer
+    for inner in inner_nodes(graph):
+        if (layer := _layer(inner.node, inner.constants, inner.within)) is not None:
+            yield layer
+
+
+def _layer(
+    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], within: str = ""
+) -> Layer | None:
+    ours = node.domain == DOMAIN and node.op_type.startswith(_RECURRENT)
+    standard = node.domain in ("", "ai.onnx") and node.op_type in _RECURRENT
+    if not ours and not standard:
+        return None
+    w, r = (constants.get(node.input[place]) for place in _places(node))
+    for tensor in (w, r):
+        if tensor is not None and len(tensor.dims) != (2 if ours else 3):
+            raise ModelError(
+                f"weight {tensor.name!r} of {node.op_type} {node.name!r} has shape "
+                f"{list(tensor.dims)}, which is not of the rank that the operator takes; "
+                f"export the model again"
+            )
+    return Layer(
+        name=name_of(node),
+        operator=node.op_type,
+        attributes={a.name: _plain(helper.get_attribute_value(a)) for a in node.attribute},
+        input_size=None if w is None else w.dims[0 if ours else 2],
+        hidden_size=None if r is None else r.dims[0 if ours else 2],
+        weight_bytes=sum(_bytes(constants[name]) for name in node.input if name in constants),
+        within=within,
+    )
 
 
 def _names(model: onnx.ModelProto) -> tuple[str, ...]:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from helpers.graphs import make_model
+from helpers.graphs import draw_parameters, make_model, tensor
 from helpers.models import write_model
 from onnx import helper
 
 from edgernn.errors import ContractError, ModelError
 from edgernn.files import sha256_of
+from edgernn_exporters.codegen import compile
 from edgernn_exporters.inspection import inspect
 from edgernn_exporters.quantization import quantize
 
@@ -75,3 +77,44 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(ContractError, match="names output 'gone'"):
         inspect(path)
+
+
+def test_layers_within_bodies_are_described(tmp_path: Path) -> None:
+    parameters = draw_parameters("gru", inputs=3, hidden=4)
+    text = """y = Scan <num_scan_inputs = 1, body = b (float[1, 1, 4] h, float[2, 1, 3] x_t) => (
+        float[1, 1, 4] h_new) {
+        h_new = If <
+            then_branch = yes () => (float[1, 1, 4] a) { none, a = GRU (x_t, W, R, "", "", h) },
+            else_branch = no () => (float[1, 1, 4] b) { b = Identity (h) }
+        > (going)
+    }> (start, x)"""
+    nodes = list(onnx.parser.parse_graph(f"g () => () {{{text}}}").node)
+    nodes[0].name = "cell"
+    for attribute in next(a for a in nodes[0].attribute if a.name == "body").g.node[0].attribute:
+        if attribute.name == "then_branch":
+            attribute.g.node[0].attribute.append(helper.make_attribute("hidden_size", 4))
+    initializers = [tensor("W", parameters.w), tensor("R", parameters.r), tensor("going", True),
+                    tensor("start", np.zeros((1, 1, 4), np.float32))]  # fmt: skip
+    model = make_model(nodes, {"x": [5, 2, 1, 3]}, {"y": [1, 1, 4]}, initializers)
+    onnx.save(model, tmp_path / "a.onnx")
+    (layer,) = inspect(tmp_path / "a.onnx").layers
+    assert layer.within == "cell.body/h_new.then_branch"
+    assert (layer.operator, layer.input_size, layer.hidden_size) == ("GRU", 3, 4)
+    assert layer.weight_bytes == 4 * 12 * (3 + 4)
+
+
+def test_sparse_constants_are_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["x", "w"], ["y"])]
+    model = make_model(nodes, {"x": [4], "w": [4]}, {"y": [4]})
+    del model.graph.input[1]
+    values, indices = tensor("w", np.ones(1, np.float32)), tensor("", np.array([2]))
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+    path = tmp_path / "a.onnx"
+    onnx.save(model, path)
+    for verb in (
+        lambda: inspect(path),
+        lambda: quantize(path, tmp_path / "b.onnx", load=None),
+        lambda: compile(path, tmp_path / "c"),
+    ):
+        with pytest.raises(ModelError, match=r"a\.onnx: holds the sparse constant 'w'.* import"):
+            verb()

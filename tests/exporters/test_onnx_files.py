@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import helper
 
 from edgernn.errors import EdgernnError, ModelError
 from edgernn.metadata import Metadata
-from edgernn_exporters.onnx_files import read_model, save_model
+from edgernn_exporters.onnx_files import add_gate, read_model, save_model
 
 
 def test_a_model_is_written_and_read_back(tmp_path: Path) -> None:
@@ -80,5 +81,15 @@ def test_weights_in_another_file_are_refused(tmp_path: Path, location: str) -> N
     weight.data_location = onnx.TensorProto.EXTERNAL
     weight.external_data.add(key="location", value=location)
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match="in another file, which is not read; save it as one"):
+    with pytest.raises(ModelError, match="in another file, which is not read; bring both"):
         read_model(tmp_path / "a.onnx")
+
+
+def test_a_gate_is_added_without_reading_the_file(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    before, metadata = read_model(path)
+    save_model(before, replace(metadata, gate=None), path)
+    add_gate(path, {"cases": 3})
+    after, found = read_model(path)
+    assert found == replace(metadata, gate={"cases": 3})
+    assert after.graph == before.graph

@@ -57,13 +57,17 @@ def test_files_named_in_documents_exist() -> None:
 
 def run_page(page: Path, folder: Path) -> None:
     """Run a page's commands in order in a folder; training is cut to one epoch."""
-    commands = [
-        line
-        for block in blocks(page, "sh")
-        for line in block.replace("\\\n", " ").splitlines()
-        if line.startswith("edgernn ")
-    ]
+    commands = [command for block in blocks(page, "sh") for command in commands_of(block)]
     assert len(commands) > 5
+    run_commands(commands, folder)
+
+
+def commands_of(block: str) -> list[str]:
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("edgernn ")]
+
+
+def run_commands(commands: list[str], folder: Path) -> None:
     for command in commands:
         short = " --epochs 1" if command.startswith("edgernn train") else ""
         done = subprocess.run(
@@ -102,3 +106,17 @@ def test_commands_and_snippets_of_the_tutorial_run(tmp_path: Path) -> None:
     page = ROOT / "docs" / "tutorial-int8.md"
     run_page(page, tmp_path)
     run_snippets(blocks(page, "python"), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["your-pytorch-model", "your-onnx-file"])
+def test_a_page_runs_from_top_to_bottom(tmp_path: Path, name: str) -> None:
+    ran = []
+    for kind, text in FENCE.findall((ROOT / "docs" / f"{name}.md").read_text()):
+        if kind == "python":
+            run_snippets([text], tmp_path)
+        elif kind == "sh":
+            run_commands(commands_of(text), tmp_path)
+        ran.append(kind)
+    assert ran.count("sh") >= 1
+    assert ran.count("python") >= 3

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import onnx
+
 from edgernn.integer import INTEGER, Ranges
-from edgernn_exporters.quantization.layers import FLOAT
+from edgernn_exporters.onnx_bodies import inner_nodes
+from edgernn_exporters.quantization.layers import FLOAT, name_of
 
 _MOST_BEYOND = 0.5
+_MULTIPLY = ("MatMul", "Gemm")
+_LAYERS = ("LSTM", "GRU", "RNN", "Conv", "ConvTranspose", *_MULTIPLY)
 _NOT_TRAINED = "so the integers are not the ones that were trained"
 
 
@@ -40,6 +45,30 @@ def notes(
             f"out --calibration to get those"
         )
     return (*found, *_of_scale(integer, given))
+
+
+def within_bodies(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Say which layers stay float32 because a body of a Scan, Loop or If holds them.
+
+    Args:
+        graph: Of the float model.
+
+    Returns:
+        One sentence for each body that holds some.
+    """
+    found: dict[str, list[str]] = {}
+    for inner in inner_nodes(graph):
+        node = inner.node
+        if node.domain not in ("", "ai.onnx") or node.op_type not in _LAYERS:
+            continue
+        weights = node.input[:2] if node.op_type in _MULTIPLY else node.input[1:2]
+        if inner.known.intersection(weights):
+            found.setdefault(inner.within, []).append(f"{node.op_type} {name_of(node)}")
+    return tuple(
+        f"{', '.join(names)} within {within} {'stays' if len(names) == 1 else 'stay'} float32: "
+        f"only layers outside the bodies of Scan, Loop and If are quantized"
+        for within, names in found.items()
+    )
 
 
 def _of_training(layers: Mapping[str, str], trained: Ranges) -> Iterator[str]:

@@ -6,8 +6,7 @@ import onnx
 from onnx import helper, version_converter
 
 from edgernn.errors import ModelError
-
-_LARGE_BYTES = 1024
+from edgernn_exporters.onnx_light import is_large, without_large_constants
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -24,9 +23,10 @@ def at_least(model: onnx.ModelProto, opset: int) -> None:
     Raises:
         ModelError: It cannot be converted.
     """
-    if opset_of(model) >= opset:
+    before = opset_of(model)
+    if before >= opset:
         return
-    small = _without_large_constants(model)
+    small = without_large_constants(model)
     try:
         converted = version_converter.convert_version(small, opset)
     except (RuntimeError, ValueError, IndexError) as error:
@@ -37,36 +37,45 @@ def at_least(model: onnx.ModelProto, opset: int) -> None:
         ) from None
     graph = model.graph
     for place in reversed(range(len(graph.initializer))):
-        if not _is_large(graph.initializer[place]):
+        if not is_large(graph.initializer[place]):
             del graph.initializer[place]
     graph.initializer.extend(converted.graph.initializer)
     del graph.node[:], graph.value_info[:], model.opset_import[:]
     graph.node.extend(converted.graph.node)
+    _mend(graph, before, opset)
     model.opset_import.extend(converted.opset_import)
     needed = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     model.ir_version = max(model.ir_version, needed)
 
 
-def _without_large_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a model with its large constants as inputs."""
-    graph = model.graph
-    given = {value.name for value in graph.input}
-    inputs = [
-        *graph.input,
-        *(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
-          for t in graph.initializer if _is_large(t) and t.name not in given),
-    ]  # fmt: skip
-    small = helper.make_graph(
-        list(graph.node), graph.name, inputs, list(graph.output),
-        [t for t in graph.initializer if not _is_large(t)],
-    )  # fmt: skip
-    return helper.make_model(
-        small,
-        ir_version=model.ir_version,
-        opset_imports=list(model.opset_import),
-        functions=list(model.functions),
-    )
+def _mend(graph: onnx.GraphProto, before: int, opset: int) -> None:
+    """Put right what the converter of onnx 1.23 gets wrong, in place."""
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                _mend(inner, before, opset)
+        if node.op_type == "Resize" and before < 11 <= opset:
+            # Upsample and Resize of opset 10 had no such attributes, and computed in this way.
+            node.attribute.append(
+                helper.make_attribute("coordinate_transformation_mode", "asymmetric")
+            )
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+        if node.op_type == "Hardmax" and before < 13 <= opset:
+            nodes += _flat_hardmax(node)
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
-def _is_large(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.ByteSize() > _LARGE_BYTES)
+def _flat_hardmax(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return what ``Hardmax`` was before opset 13: over all axes from ``axis`` on, as one."""
+    axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
+    x, y = node.input[0], node.output[0]
+    return [
+        helper.make_node("Shape", [x], [f"{y}.shape"]),
+        helper.make_node("Flatten", [x], [f"{y}.flat"], axis=axis),
+        helper.make_node("Hardmax", [f"{y}.flat"], [f"{y}.hard"], axis=-1, name=node.name),
+        helper.make_node("Reshape", [f"{y}.hard", f"{y}.shape"], [y]),
+    ]

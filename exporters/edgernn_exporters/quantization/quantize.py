@@ -16,7 +16,7 @@ from edgernn.metadata import Metadata
 from edgernn.sessions import Session
 from edgernn_exporters.onnx_files import read_model, save_model
 from edgernn_exporters.quantization.layers import FLOAT, Choice, KeptFloat
-from edgernn_exporters.quantization.notes import notes
+from edgernn_exporters.quantization.notes import notes, within_bodies
 from edgernn_exporters.quantization.proof import prove_file
 from edgernn_exporters.quantization.rewrite import PRECISIONS, Rewritten, rewrite
 
@@ -34,7 +34,8 @@ class Quantized:
         bytes: Size of the quantized file.
         saturation: Share of values beyond the ranges of integer layers, by layer and quantity,
             where it is not zero.
-        notes: What to know about the ranges, such as that they are not those of the training.
+        notes: What to know: that ranges are not those of the training, or that layers within
+            bodies of other nodes stay float.
     """
 
     path: Path
@@ -92,10 +93,11 @@ def quantize(
     if metadata.ranges is not None:
         trained = Ranges.from_json(metadata.ranges, str(source))
     used = trained if ranges is None else ranges
+    inside = within_bodies(model.graph)
     done = rewrite(model, choice, ranges=used, contract=metadata.contract)
     changed = tuple(name for name, given in done.layers.items() if given != FLOAT)
     if not changed:
-        reasons = "; ".join(map(str, done.kept))
+        reasons = "; ".join([*map(str, done.kept), *inside])
         missing = "it has no LSTM, GRU, RNN, Gemm, MatMul, Conv or embedding with constant weights"
         raise ModelError(f"{source}: nothing to quantize to {precision}: {reasons or missing}")
     source_bytes = Path(source).stat().st_size
@@ -122,7 +124,7 @@ def quantize(
         source_bytes=source_bytes,
         bytes=Path(path).stat().st_size,
         saturation=_saturation(done, used),
-        notes=notes(done.layers, ranges, trained),
+        notes=(*notes(done.layers, ranges, trained), *inside),
     )
 
 

@@ -19,6 +19,7 @@ from edgernn.errors import (
 )
 from edgernn.files import sha256_of, write_bytes
 from edgernn.integer import Ranges
+from edgernn.model_props import read_metadata
 from edgernn.sessions import Session
 from edgernn_exporters.quantization.layers import FLOAT
 from edgernn_exporters.search.candidates import Candidate, Limits, Measured
@@ -124,6 +125,7 @@ def search(
                 f"stopped with {len(journal) or 'no'} choices measured{kept}; run the same "
                 f"command again to go on"
             ) from None
+    metadata = read_metadata(source)
     result = SearchResult(
         model=source.name,
         model_sha256=sha256_of(source),
@@ -142,6 +144,7 @@ def search(
             "trials": trials,
             "seed": seed,
             "every_choice": bench.space.size == len(candidates),
+            "unproven": metadata.unproven if metadata else None,
         },
         environment=environment or {},
         reused=sum(item.choice not in bench.fresh for item in candidates),

@@ -145,6 +145,8 @@ def latency_in_words(value: float, unit: str | None) -> str:
 def notes(result: SearchResult) -> list[str]:
     """Say what a reader must know about the numbers."""
     lines = []
+    if unproven := result.settings.get("unproven"):
+        lines.append(f"{result.model} is unproven: {unproven}")
     if result.chosen is not None and result.chosen.is_float:
         lines.append(
             f"float32 is the answer: no quantized choice keeps {in_words(result.limits, result)} "

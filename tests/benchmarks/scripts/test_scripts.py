@@ -22,7 +22,10 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("byte_products.py", ["--rounds", 1, "--calls", 1], "rows"),
         ("file_sizes.py", ["--hidden", 4], "rows"),
         ("quantize_cost.py", ["--hidden", 4, "--inputs", 3], "rows"),
+        ("export_cost.py", ["--smaller", 100, "--models", "GRU"], "rows"),
+        ("import_cost.py", ["--hidden", 4, "--inputs", 3], "rows"),
         ("demo_time.py", ["--epochs", 1], "seconds"),
+        ("scan_cell.py", ["--calls", 16], "parts"),
         ("search_strategies.py", ["--networks", 1, "--layers", 3, "--trials", 6], "rows"),
     ],
 )
@@ -43,6 +46,7 @@ def test_results_go_into_new_folders(
         ("byte_products.py", []),
         ("file_sizes.py", []),
         ("demo_time.py", []),
+        ("scan_cell.py", []),
         ("keywords_accuracy.py", ["--data", "nowhere"]),
         ("integer_accuracy.py", ["--fsdd", "nowhere", "--etth", "nowhere"]),
     ],

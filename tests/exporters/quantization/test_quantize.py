@@ -12,6 +12,7 @@ import pytest
 from helpers.graphs import make_model, normal
 from helpers.models import write_model
 from helpers.quantized import ranges_for
+from helpers.scans import cell_model
 
 from edgernn.errors import AccuracyGateError, ModelError, UsageError
 from edgernn.integer import INTEGER, Ranges
@@ -123,6 +124,20 @@ def test_an_unknown_precision_and_a_model_without_layers_are_refused(tmp_path: P
     with pytest.raises(ModelError, match="nothing to quantize to int8-dynamic: it has no LSTM"):
         quantize(tmp_path / "c.onnx", tmp_path / "b.onnx", load=None)
     assert not (tmp_path / "b.onnx").exists()
+
+
+def test_layers_within_a_body_stay_float_and_are_named(tmp_path: Path) -> None:
+    source = tmp_path / "a.onnx"
+    onnx.save(cell_model("layernorm_lstm", linear=4), source)
+    result = quantize(source, tmp_path / "b.onnx", load=open_cpu)
+    assert result.layers == ("y",)
+    assert result.notes == (
+        "Gemm wx, Gemm rh within cell.body stay float32: only layers outside the bodies of Scan, "
+        "Loop and If are quantized",
+    )
+    onnx.save(cell_model("indrnn"), source)
+    with pytest.raises(ModelError, match="nothing to quantize to int8-dynamic: Gemm wx within cel"):
+        quantize(source, tmp_path / "c.onnx", load=None)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

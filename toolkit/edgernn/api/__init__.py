@@ -1,7 +1,16 @@
 """The verbs as functions. With the command line, the only code that uses every package."""
 
-from edgernn.api.making import compile, export, export_run, quantize, search, train
-from edgernn.api.opening import load
+from edgernn.api.making import (
+    compile,
+    export,
+    export_pair,
+    export_run,
+    import_onnx,
+    quantize,
+    search,
+    train,
+)
+from edgernn.api.opening import load, open_pair
 from edgernn.api.running import benchmark, compare, drift, evaluate, inspect
 
 __all__ = [
@@ -11,9 +20,12 @@ __all__ = [
     "drift",
     "evaluate",
     "export",
+    "export_pair",
     "export_run",
+    "import_onnx",
     "inspect",
     "load",
+    "open_pair",
     "quantize",
     "search",
     "train",

@@ -1,4 +1,4 @@
-"""The verbs that make files: train, export, quantize, search, compile."""
+"""The verbs that make files: train, export, import, quantize, search, compile."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgernn.api.opening import PathLike, one_thread
+from edgernn.api.opening import PathLike, one_thread, plain
 from edgernn.api.running import inspect
 from edgernn.errors import UsageError
 from edgernn.extras import needs
 from edgernn.tasks.base import DataSource
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from numpy.typing import ArrayLike
+    from torch import nn
 
     from edgernn.c_project import CProject
     from edgernn.integer import Ranges
+    from edgernn.sessions import Array
     from edgernn.training.config import ModelConfig, TrainOptions
     from edgernn.training.runs import RunInfo
+    from edgernn_exporters.onnx_import.importing import Imported
     from edgernn_exporters.pytorch.export import Exported
+    from edgernn_exporters.pytorch.pair import ExportedPair
     from edgernn_exporters.quantization import Quantized
     from edgernn_exporters.search import SearchResult
 
@@ -40,16 +44,18 @@ def train(task: str, config: ModelConfig, options: TrainOptions, **reporting: An
 
 
 def export(
-    module: nn.Module, args: Sequence[Tensor], path: PathLike, *, gate: bool = True, **options: Any
+    module: nn.Module, args: Sequence[Any], path: PathLike, *, gate: bool = True, **options: Any
 ) -> Exported:
     """Export a PyTorch module to ONNX (see `edgernn_exporters.pytorch.export.export`).
 
     Args:
         module: Module with LSTM, GRU or RNN layers.
-        args: Example inputs.
+        args: Example inputs: tensors, or tuples, lists and dicts of tensors.
         path: File to write.
-        gate: Prove the file against PyTorch before it gets its name.
-        **options: ``causal``, ``output_names``, ``opset``, ``tolerance``, ``metadata``.
+        gate: Prove the file against PyTorch before it gets its name; without it the file says that
+            it is unproven.
+        **options: ``kwargs``, ``causal``, ``axes``, ``states``, ``output_names``, ``opset``,
+            ``tolerance``, ``metadata``.
 
     Example:
         >>> edgernn.export(model, (torch.zeros(1, 100, 40),), "model.onnx")
@@ -75,6 +81,78 @@ def export_run(folder: PathLike, path: PathLike, *, gate: bool = True, **options
     metadata = Metadata(task=run.task, preprocessing=run.preprocessing, parent=run.parent)
     example = torch.zeros(1, 50, run.model.input_size)
     return export(module, (example,), path, gate=gate, metadata=metadata, **options)
+
+
+def export_pair(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    encoder_args: Sequence[Any],
+    decoder_args: Sequence[Any],
+    path_encoder: PathLike,
+    path_decoder: PathLike,
+    *,
+    gate: bool = True,
+    **options: Any,
+) -> ExportedPair:
+    """Export an encoder and its decoder (see `edgernn_exporters.pytorch.pair.export_pair`).
+
+    Args:
+        encoder: Module that returns memory and first states, best as a dict.
+        decoder: Module of one step: ``forward(token, *memory, *states)``.
+        encoder_args: Example inputs of the encoder.
+        decoder_args: Example arguments of the decoder.
+        path_encoder: File to write.
+        path_decoder: File to write.
+        gate: Prove both files, and the two together, before they get their names.
+        **options: ``links``, ``start``, ``end``, ``output_names``, ``metadata``, ….
+
+    Example:
+        >>> edgernn.export_pair(encoder, decoder, (words,), (token, memory, state),
+        ...                     "encoder.onnx", "decoder.onnx", start=1, end=2)
+        >>> pair = edgernn.open_pair("encoder.onnx", "decoder.onnx")
+    """
+    with needs("export"):
+        from edgernn_exporters.pytorch.pair import export_pair as run_export
+    load = one_thread() if gate else None
+    return run_export(
+        encoder, decoder, encoder_args, decoder_args, path_encoder, path_decoder, load=load,
+        **options,
+    )  # fmt: skip
+
+
+def import_onnx(
+    source: PathLike,
+    path: PathLike,
+    *,
+    fix: Mapping[str, ArrayLike] | None = None,
+    states: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Array] | None = None,
+    gate: bool = True,
+    **options: Any,
+) -> Imported:
+    """Write an ONNX file of another program in the form that the toolkit works with.
+
+    See `edgernn_exporters.onnx_import.importing.import_onnx`.
+
+    Args:
+        source: ONNX file.
+        path: File to write.
+        fix: Values of inputs that become constants, and sizes of dynamic axes, by name.
+        states: Names of state outputs by those of their inputs, where the inference needs help.
+        inputs: Inputs for the proof, beside random ones.
+        gate: Prove that both files compute the same before the new one gets its name.
+        **options: ``confirm``, ``limits``.
+
+    Example:
+        >>> edgernn.import_onnx("vad.onnx", "clean.onnx", fix={"sr": 16000}).metadata.contract
+    """
+    from edgernn_exporters.onnx_import.importing import import_onnx as run_import
+    from edgernn_exporters.onnx_import.proof import Runtimes
+
+    runtimes = Runtimes(plain=plain(), load=one_thread()) if gate else None
+    return run_import(
+        source, path, fixes=fix, states=states, inputs=inputs, runtimes=runtimes, **options
+    )
 
 
 def quantize(

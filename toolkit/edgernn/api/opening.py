@@ -1,12 +1,17 @@
-"""Open models for the verbs."""
+"""Open models and pairs of them for the verbs."""
 
 from __future__ import annotations
 
 import os
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
+from edgernn.errors import ContractError
 from edgernn.sessions import Session
+
+if TYPE_CHECKING:
+    from edgernn.pairs import Pair
 
 PathLike = str | os.PathLike[str]
 
@@ -39,3 +44,55 @@ def one_thread() -> Any:
     from edgernn_runtimes import load as run_load
 
     return partial(run_load, target="cpu", threads=1)
+
+
+def open_pair(encoder: PathLike, decoder: PathLike, target: str = "cpu", **options: Any) -> Pair:
+    """Open an encoder and its decoder, to decode with (see `edgernn.decoding`).
+
+    Generated C has fixed sizes: on such a target the decoder is built again for each new length of
+    the encoder's output.
+
+    Args:
+        encoder: ONNX file, the one that the decoder was exported with or one quantized from it.
+        decoder: ONNX file of `edgernn.export_pair`, or one quantized from it.
+        target: Where both are loaded.
+        **options: For the target, such as ``threads=1``.
+
+    Raises:
+        ContractError: The decoder names no encoder, or another one, or the two do not fit.
+        ModelError, TargetUnavailable, UsageError: As `load`.
+
+    Example:
+        >>> pair = edgernn.open_pair("encoder.onnx", "decoder.onnx")
+    """
+    from edgernn.pairs import Pair, PairLink
+    from edgernn_exporters.inspection import inspect
+    from edgernn_runtimes import TARGETS
+
+    first, second = inspect(encoder), inspect(decoder)
+    link = PairLink.from_json(second.metadata.pair, str(decoder))
+    if link.encoder not in (first.sha256, first.metadata.parent):
+        raise ContractError(
+            f"{decoder} was exported with the encoder of sha256 {link.encoder[:12]}…, but "
+            f"{encoder} has {first.sha256[:12]}…; give that encoder, or a file quantized from it"
+        )
+    described = second.side()
+    link.check(first.side(), described)
+
+    @lru_cache(maxsize=16)
+    def opened_for(sizes: tuple[tuple[str, int], ...]) -> Session:
+        return load(decoder, target, **options, **({"fixed": dict(sizes)} if sizes else {}))
+
+    def open_decoder(sizes: Mapping[str, int]) -> Session:
+        needed = target in TARGETS and TARGETS[target].needs_compile
+        return opened_for(tuple(sorted(sizes.items())) if needed else ())
+
+    session = load(encoder, target, **options)
+    return Pair(link, session, described, open_decoder)
+
+
+def plain() -> Any:
+    """Return what opens a foreign file on one thread of the processor, for its proof."""
+    from edgernn_runtimes.plain import open_plain
+
+    return partial(open_plain, threads=1)

@@ -18,6 +18,7 @@ VERBS = {
     "tasks": "List the training tasks",
     "train": "Train a recurrent network for a task",
     "export": "Export a training run or your own module to ONNX",
+    "import": "Take in an ONNX file of another program",
     "quantize": "Quantize an ONNX file",
     "compile": "Turn an ONNX file into a C project",
     "inspect": "Show inputs, states, layers and lineage of an ONNX file",
@@ -29,6 +30,9 @@ VERBS = {
 }
 
 
+_MODULES = {"import": "import_model"}  # where the verb is a word of Python
+
+
 class _Verbs(click.Group):
     """A group whose commands are imported one at a time, so that ``--help`` is quick."""
 
@@ -38,7 +42,9 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command: click.Command = import_module(f"edgernn.cli.{cmd_name}").command
+        command: click.Command = import_module(
+            f"edgernn.cli.{_MODULES.get(cmd_name, cmd_name)}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

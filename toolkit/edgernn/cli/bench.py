@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgernn.cli.options import FILE, data_options, data_source
+from edgernn.cli.options import FILE, data_options, data_source, model_argument
 from edgernn.errors import InputError, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, type=FILE)
+@model_argument("models", nargs=-1, required=True)
 @click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True)
 @click.option(
     "--peer",
@@ -158,8 +158,9 @@ def _inputs(model: Path, path: Path) -> Arrays:
     session = api.load(model)
     given = read_inputs(session, path)
     contract = session.metadata.contract
+    axes, lengths = (contract.stream.inputs, contract.stream.lengths) if contract else ({}, None)
     try:
-        check_inputs(session.inputs, contract.stream.inputs if contract else {}, given)
+        check_inputs(session.inputs, axes, given, lengths)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return given

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from edgernn.cli.options import FILE, human_bytes, json_option, print_json
+from edgernn.cli.options import FILE, human_bytes, json_option, model_argument, print_json
 from edgernn.errors import UsageError
 
 
 @click.command()
-@click.argument("source", type=FILE)
+@model_argument("source")
 @click.option("-o", "--output", type=FILE, required=True, help="Folder to write.")
 @click.option(
     "--target",

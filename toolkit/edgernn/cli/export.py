@@ -37,6 +37,19 @@ if TYPE_CHECKING:
     help="Of the gate; default: 1e-5, or more where PyTorch's own rounding is.",
 )
 @click.option("--not-causal", is_flag=True, help="Whole sequences only: no chunks, no steps.")
+@click.option(
+    "--axes",
+    multiple=True,
+    metavar="INPUT=AXES",
+    help="Axes of an input that are not found, such as x=batch,time,_ (_ is a fixed size).",
+)
+@click.option(
+    "--state",
+    multiple=True,
+    metavar="IN=OUT",
+    help="Argument of forward that is a state, and the output that is its next value; or none.",
+)
+@click.option("--no-gate", is_flag=True, help="Write the file without proving it, marked so.")
 @json_option
 def command(
     source: str,
@@ -46,18 +59,23 @@ def command(
     opset: int | None,
     tolerance: float | None,
     not_causal: bool,
+    axes: tuple[str, ...],
+    state: tuple[str, ...],
+    no_gate: bool,
     as_json: bool,
 ) -> None:
     """Export SOURCE, a run folder or MODULE:FUNCTION, to one ONNX graph that streams.
 
     The file is written only after PyTorch and ONNX Runtime agree at other lengths and batch
-    sizes, and whole sequences equal chunks and single steps.
+    sizes, and whole sequences equal chunks and single steps. --no-gate writes it unproven.
     """
     from edgernn import api
 
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise UsageError(f"--tolerance {tolerance} must be a number above 0, such as 1e-5")
-    options: dict[str, Any] = {"tolerance": tolerance}
+    if tolerance is not None and no_gate:
+        raise UsageError("--tolerance is the gate's, and --no-gate leaves the gate out; give one")
+    options: dict[str, Any] = {"tolerance": tolerance, "gate": not no_gate}
     if opset is not None:
         options["opset"] = opset
     if not_causal:
@@ -68,33 +86,61 @@ def command(
         with needs("export"):
             module = _build(source, checkpoint)
             args = tuple(_example(text) for text in example)
+        if axes:
+            options["axes"] = dict(_axes(text) for text in axes)
+        if state:
+            options["states"] = {} if state == ("none",) else dict(_state(text) for text in state)
         parent = None if checkpoint is None else sha256_of(checkpoint)
         result = api.export(module, args, output, metadata=Metadata(parent=parent), **options)
     else:
-        if checkpoint or example:
+        if checkpoint or example or axes or state:
             raise UsageError(
-                f"--checkpoint and --example go with MODULE:FUNCTION, but {source!r} is taken for "
-                f"a run folder"
+                f"--checkpoint, --example, --axes and --state go with MODULE:FUNCTION, but "
+                f"{source!r} is taken for a run folder"
             )
         result = api.export_run(source, output, **options)
-    gate = result.gate
-    assert gate is not None
     contract = result.metadata.contract
     assert contract is not None
-    states = [state.input for state in contract.states]
+    names = [item.input for item in contract.states]
     if as_json:
+        passed = result.metadata.gate
         print_json(
-            {"path": str(output), "bytes": output.stat().st_size, "states": states,
-             "causal": contract.stream.causal, "gate": dict(result.metadata.gate or {})}
+            {"path": str(output), "bytes": output.stat().st_size, "states": names,
+             "causal": contract.stream.causal, "gate": None if passed is None else dict(passed),
+             "unproven": result.metadata.unproven, "notes": list(result.notes)}
         )  # fmt: skip
         return
-    click.echo(f"{output}: {human_bytes(output.stat().st_size)}, states {', '.join(states)}")
+    held = f"states {', '.join(names)}" if names else "no states"
+    click.echo(f"{output}: {human_bytes(output.stat().st_size)}, {held}")
+    for note in result.notes:
+        click.echo(note)
     if example and checkpoint is None:
         click.echo(f"no --checkpoint: the weights are those that {source} made")
+    gate = result.gate
+    if gate is None:
+        click.echo("not proven: nothing shows that the file computes what PyTorch does (--no-gate)")
+        return
     click.echo(
         f"gate passed: {gate.cases} comparisons, largest error {gate.max_error:.1e} "
         f"(allowed {gate.tolerance:.1e}, PyTorch's own rounding {gate.rounding:.1e})"
     )
+
+
+def _axes(text: str) -> tuple[str, tuple[str | None, ...]]:
+    """Read ``x=batch,time,_``."""
+    name, equals, words = text.partition("=")
+    axes = tuple(None if word == "_" else word for word in words.split(","))
+    if not name or not equals or "" in axes:
+        raise UsageError(f"--axes {text!r} is not INPUT=AXES, such as x=batch,time,_")
+    return name, axes
+
+
+def _state(text: str) -> tuple[str, str]:
+    """Read ``h=hn``."""
+    name, _, output = text.partition("=")
+    if not name or not output:
+        raise UsageError(f"--state {text!r} is not IN=OUT, such as h=hn, or none")
+    return name, output
 
 
 def _build(source: str, checkpoint: Path | None) -> nn.Module:

@@ -43,7 +43,8 @@ def command(path: Path, as_json: bool) -> None:
         attributes = ", ".join(f"{key}={value}" for key, value in layer.attributes.items())
         shown = f" ({attributes})" if attributes else ""
         size = f"{layer.input_size} -> {layer.hidden_size}, {human_bytes(layer.weight_bytes)}"
-        lines.append(("layer", f"{layer.operator} {size}{shown}"))
+        within = f", within {layer.within}" if layer.within else ""
+        lines.append(("layer", f"{layer.operator} {size}{shown}{within}"))
     if meta.layers:
         lines.append(("layers", ", ".join(f"{name} {kind}" for name, kind in meta.layers.items())))
     elif found.names:
@@ -61,6 +62,10 @@ def command(path: Path, as_json: bool) -> None:
         lines.append(("preprocessing", values))
     if meta.gate:
         lines.append(("gate", ", ".join(f"{key} {value}" for key, value in meta.gate.items())))
+    if meta.pair:
+        lines += _pair(found)
+    if meta.unproven:
+        lines.append(("unproven", meta.unproven))
     if meta.parent:
         lines.append(("made from", f"sha256 {meta.parent}"))
     lines.append(("sha256", found.sha256))
@@ -80,6 +85,21 @@ def _states(found: Inspection) -> Iterator[str]:
             continue
         unit = "" if state.scale is None else f", one unit is {_power(state.scale)}"
         yield f"{spec} -> {state.output}, starts at {state.init}{unit}"
+
+
+def _pair(found: Inspection) -> Iterator[tuple[str, str]]:
+    """Say of a decoder how it goes with its encoder."""
+    from edgernn.pairs import PairLink
+
+    link = PairLink.from_json(found.metadata.pair, str(found.path))
+    yield "decoder of", f"sha256 {link.encoder}"
+    for what, names in (("starts at", link.states), ("reads", link.memory)):
+        if names:
+            parts = (f"{name} = {output}" for name, output in names.items())
+            yield "", f"{what} the encoder's outputs: {', '.join(parts)}"
+    tokens = {"start": link.start, "end": link.end}
+    known = "".join(f", {name} {value}" for name, value in tokens.items() if value is not None)
+    yield "", f"tokens go into {link.token}, and {link.logits} come out{known}"
 
 
 def _power(unit: float) -> str:

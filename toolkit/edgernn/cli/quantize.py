@@ -14,6 +14,7 @@ from edgernn.cli.options import (
     data_source,
     human_bytes,
     json_option,
+    model_argument,
     print_json,
 )
 from edgernn.cli.search import Auto, auto_options, search_and_report
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", type=FILE)
+@model_argument("source")
 @click.option(
     "--precision",
     default="int8-dynamic",
