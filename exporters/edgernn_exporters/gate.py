@@ -208,7 +208,8 @@ class _Checker:
             if not np.isfinite(exact).all():
                 raise AccuracyGateError(
                     f"export gate: {case}: the reference itself returns NaN or infinite values in "
-                    f"output {name!r}; look for a division by zero or a logarithm in the module"
+                    f"output {name!r}; look for a division by zero or a logarithm in the module, "
+                    f"and give examples without negative values for inputs that have none"
                 )
             scale = max(1.0, float(np.abs(exact).max(initial=0.0)))
             with np.errstate(invalid="ignore"):
@@ -241,6 +242,7 @@ class _Checker:
 
 _CAUSAL_HINT = (
     "; the model looks at more than its recurrent state carries (pooling over time, or a "
-    "convolution): move that out of the module, or export with causal=False (--not-causal) for "
-    "whole sequences only"
+    "convolution): move that out of the module, or say which argument of forward holds it with "
+    "states={'cache': 'next_cache'} (--state cache=next_cache), or export with causal=False "
+    "(--not-causal) for whole sequences only"
 )

@@ -94,7 +94,8 @@ def fold(
     outputs = [name for name in node.output if name]
     single = _single(node, model, values, outputs)
     try:
-        results = ReferenceEvaluator(single).run(None, inputs)
+        with np.errstate(all="ignore"):  # infinity is a value, too
+            results = ReferenceEvaluator(single).run(None, inputs)
     except Exception:  # whatever it cannot do is lowered, or refused with its own reason
         return None
     arrays = dict(zip(outputs, results, strict=True))

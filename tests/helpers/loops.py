@@ -189,6 +189,16 @@ def both_ways(m: Any, x: Tensor) -> Tensor:
     return torch.cat([gru_range(m, x), torch.stack(behind[::-1], 1)], -1)
 
 
+def own_choice(m: Any, x: Tensor) -> Tensor:
+    """Each step reads what the step before chose, and the first a column of the input."""
+    h, outs, chosen = zeros(x), [], x[:, 0, 0]
+    for _ in range(x.shape[1]):
+        h = m.second(chosen.unsqueeze(1).expand(-1, 6), h)
+        outs.append(h)
+        chosen = h.argmax(1).to(x.dtype)
+    return torch.stack(outs, 1)
+
+
 def attending(m: Any, x: Tensor) -> Tensor:
     """Each step attends to the whole sequence."""
     memory = nn.functional.pad(x, (0, 1))
@@ -217,7 +227,9 @@ STREAMING: dict[str, Step] = {
         differences, cell_state_out,
     )
 }  # fmt: skip
-WHOLE: dict[str, Step] = {f.__name__: f for f in (backward, both_ways, attending, computed_state)}
+WHOLE: dict[str, Step] = {f.__name__: f for f in (
+    backward, both_ways, own_choice, attending, computed_state
+)}  # fmt: skip
 
 
 @recurrent_cell

@@ -80,3 +80,8 @@ class Interrupted(EdgernnError):
     """Report that the user stopped the work; what was finished is kept."""
 
     exit_code = 7
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -192,8 +192,8 @@ class Walk:
         if value.extra:
             more = "more" if value.extra > 0 else "fewer"
             raise refusal(
-                f"{reader} gets {abs(value.extra)} {more} frames than there are inputs from "
-                f"{value.cause}",
+                f"{reader} gets {abs(value.extra)} {more} frames than there are inputs"
+                + (f" from {value.cause}" if value.cause else ""),
                 "pad or cut so that there is one frame for each input",
             )
         return self.delayed(name, value, -value.late, label).name

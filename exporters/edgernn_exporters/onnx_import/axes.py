@@ -77,10 +77,8 @@ class Flow:
                 axes.append(Axis((atom,)))
             self._axes[name] = tuple(axes)
         self._dynamic = by_size
-        self._varying = set(self._inputs)
-        for node in model.graph.node:
-            if node.op_type not in ("Shape", "Size") and not self._varying.isdisjoint(reads(node)):
-                self._varying.update(node.output)
+        self._varying = _depending(model.graph.node, self._inputs)
+        self._recalling = _depending(model.graph.node, self.states)
 
     # What nodes ask
 
@@ -111,6 +109,10 @@ class Flow:
     def varies(self, name: str) -> bool:
         """Tell whether a value depends on what an input holds."""
         return name in self._varying
+
+    def recalls(self, name: str) -> bool:
+        """Tell whether a value depends on what a state holds."""
+        return name in self._recalling
 
     def is_state(self, axis: Axis) -> bool:
         """Tell whether an axis is one of a state input."""
@@ -280,6 +282,15 @@ def _unknown(flow: Flow, node: onnx.NodeProto, name: str) -> None:
             flow.mix(axis, node, "what it does along time or batch is not known")
             flow.pin(axis, node, "what it does along time or batch is not known")
     flow.by_size(name)
+
+
+def _depending(nodes: Iterable[onnx.NodeProto], roots: Iterable[str]) -> set[str]:
+    """Return the values that depend on what some values hold, not on their shapes alone."""
+    found = set(roots)
+    for node in nodes:
+        if node.op_type not in ("Shape", "Size") and not found.isdisjoint(reads(node)):
+            found.update(node.output)
+    return found
 
 
 def _is_prime(number: int) -> bool:

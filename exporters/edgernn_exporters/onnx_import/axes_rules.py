@@ -160,6 +160,7 @@ def _recurrent(flow: Flow, node: onnx.NodeProto) -> None:
         return
     flow.is_role(x[0], TIME, node)
     flow.is_role(x[1], BATCH, node)
+    is_one_step = flow.shapes.get(node.input[0], (0,))[0] == 1
     if attributes(node).get("direction", b"forward") != b"forward":
         flow.backwards.append(label(node))
     batch = x[1]
@@ -168,16 +169,26 @@ def _recurrent(flow: Flow, node: onnx.NodeProto) -> None:
         if axes is not None and len(axes) == 3:
             batch = flow.join(batch, axes[1], node)
             flow.is_role(axes[1], BATCH, node)
-        if name and name not in flow.states and flow.varies(name):
-            flow.mix(x[0], node, f"its first state {name!r} is computed anew in each call")
+        if name and name not in flow.states and flow.recalls(name):
+            flow.mix(x[0], node, f"its first state {name!r} is made from a state of the model")
+        elif name and name not in flow.states and flow.varies(name):
+            why = f"its first state {name!r} is computed anew in each call"
+            flow.mix(x[0], node, why)
+            if is_one_step:
+                flow.undecided.append(f"{label(node)}: {why}, which holds one time step")
     timed = is_forward(node) and flow.final
     if timed and not any(name in flow.states or flow.varies(name) for name in node.input[5:7]):
-        flow.mix(x[0], node, "it starts from the same values in each call")
-        if not x[0].atoms:
-            flow.undecided.append(
-                f"{label(node)}: it starts from the same values in each call, and its time is no "
-                f"axis of an input"
+        why = "it starts from the same values in each call"
+        if is_one_step:
+            why += (
+                ", which holds one time step, so it remembers nothing; to let it remember, export "
+                "the model with a dynamic time axis, or with all states as inputs and outputs"
             )
+        flow.mix(x[0], node, why)
+        if not x[0].atoms:
+            flow.undecided.append(f"{label(node)}: {why}, and its time is no axis of an input")
+        elif is_one_step and not flow.states:
+            flow.undecided.append(f"{label(node)}: {why}")
     if len(node.input) > 4 and node.input[4]:
         lengths = flow.of(node.input[4])
         if lengths:

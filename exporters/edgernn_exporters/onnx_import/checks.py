@@ -23,6 +23,49 @@ _DIRECTIONS = {b"forward": 1, b"reverse": 1, b"bidirectional": 2}
 _SHOWN = 3
 
 
+def check_bodies(model: onnx.ModelProto) -> None:
+    """Check that the graphs in If, Loop and Scan nodes take and give what the nodes do.
+
+    Raises:
+        ModelError: The numbers differ; names the node.
+    """
+    for node in nodes_of(model):
+        if node.domain not in _STANDARD or node.op_type not in ("If", "Loop", "Scan"):
+            continue
+        given = {entry.name: entry for entry in node.attribute}
+        if any(entry.ref_attr_name for entry in node.attribute):
+            continue  # in a function, whose caller gives the value
+        bodies = [given[name].g for name in ("then_branch", "else_branch", "body") if name in given]
+        fits = len(bodies) == (2 if node.op_type == "If" else 1)
+        for body in bodies:
+            takes, gives, results = len(body.input), len(body.output), len(node.output)
+            if node.op_type == "If":
+                fits = fits and takes == 0 and gives == results
+            elif node.op_type == "Loop":
+                states = len(node.input) - 2
+                fits = fits and takes == states + 2 and gives == results + 1 and results >= states
+            else:
+                fits = fits and _fits_scan(node, given, takes) and gives == results
+        if not fits:
+            raise ModelError(
+                f"{described(node)} and the graphs in it differ in how many inputs and outputs "
+                f"they have; the file is damaged, export it again"
+            )
+
+
+def _fits_scan(node: onnx.NodeProto, given: Mapping[str, onnx.AttributeProto], takes: int) -> bool:
+    sequences = given["num_scan_inputs"].i if "num_scan_inputs" in given else 0
+    states = takes - sequences
+    stacked = len(node.output) - states
+    sizes = [(name, len(given[name].ints)) for name in given if name.startswith("scan_")]
+    return (
+        # before opset 9, lengths came first
+        len(node.input) - takes in (0, 1)
+        and sequences > 0 <= min(states, stacked)
+        and all(size == (sequences if "input" in name else stacked) for name, size in sizes)
+    )
+
+
 def check_operators(model: onnx.ModelProto) -> None:
     """Check that all operators are standard ones of the opset that the file imports.
 
@@ -207,6 +250,11 @@ def _check_node(
     if not isinstance(hidden, int) or hidden < 1:
         raise ModelError(
             f"{described(node)} has no hidden_size of 1 or more ({hidden}); export the model again"
+        )
+    if x is not None and 0 in x:  # ONNX Runtime ends the whole process on it
+        raise ModelError(
+            f"{described(node)}: input X ({names[0]!r}) has shape {list(x)}, which holds nothing; "
+            f"export the model with sizes of 1 or more"
         )
     rows, directions = _GATES[node.op_type] * hidden, _DIRECTIONS[direction]
     batch = x[1 - layout] if x is not None and len(x) == 3 else None

@@ -13,15 +13,20 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from edgernn.errors import ModelError
-from edgernn_exporters.onnx_import.checks import check_operators, check_recurrent, check_values
+from edgernn_exporters.onnx_import.checks import (
+    check_bodies,
+    check_operators,
+    check_recurrent,
+    check_values,
+)
 from edgernn_exporters.onnx_import.limits import CHECK_BYTES
+from edgernn_exporters.onnx_import.memory import bounded
 from edgernn_exporters.onnx_import.shapes import inferred, shapes_in
 from edgernn_exporters.onnx_import.tensors import check_tensors
 from edgernn_exporters.onnx_import.walking import tensors_of
@@ -74,9 +79,9 @@ def _forked(content: bytes, budget: int, seconds: int) -> dict[str, Any]:
 
 
 def _answer(content: bytes, budget: int) -> dict[str, Any]:
-    _limit_memory(CHECK_BYTES + 8 * len(content))
     try:
-        _check(content, budget)
+        with bounded(CHECK_BYTES + 8 * len(content)):
+            _check(content, budget)
     except ModelError as error:
         return {"error": str(error)}
     except MemoryError:
@@ -94,6 +99,7 @@ def _check(content: bytes, budget: int) -> None:
             raise MemoryError from None
         raise ModelError("not an ONNX file, or cut off; export it or copy it again") from None
     check_operators(model)
+    check_bodies(model)
     check_tensors(model, budget)
     graph = inferred(model)
     check_values(graph, budget)
@@ -120,18 +126,6 @@ def _check_onnx(model: onnx.ModelProto) -> None:
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"not a valid ONNX model: {reason}; export it again") from None
-
-
-def _limit_memory(more: int) -> None:
-    """Allow this process so many bytes of memory beyond what it has."""
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        size = pages * os.sysconf("SC_PAGE_SIZE") + more
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    except (ImportError, OSError, ValueError):
-        return  # not on this system
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import onnx
@@ -31,6 +31,8 @@ def infer(
     notes: Notes,
     *,
     windows: bool = True,
+    streams: bool = True,
+    sized: Collection[str] = (),
 ) -> tuple[onnx.ModelProto, Contract | None]:
     """Find the states and the batch and time axes of a model, and make both explicit.
 
@@ -44,6 +46,8 @@ def infer(
         given: Outputs by state input, as the user named them, if they did.
         notes: Receives what was found and changed, and what could not be decided.
         windows: Whether windows over the past may get caches.
+        streams: False if running the model has shown that calls cannot follow each other.
+        sized: Axes (``INPUT.AXIS``) that have no size in the file, but the one that the user gave.
 
     Returns:
         The changed model and its contract; or the model as it is and None, if it has no states or
@@ -57,13 +61,16 @@ def infer(
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     editor = Editor(changed)
-    states, refused = take_out(editor, given, notes)
+    states, refused, loose = take_out(editor, given, notes)
     editor.clean()
     states += _others(editor, states, refused - set(given), given, notes)
+    paired = {state.input for state in states}
+    for sentence in (text for name, text in loose.items() if name not in paired):
+        notes.add(sentence)
     if not states and not any(_is_recurrent(node) for node in editor.graph.node):
         notes.add("the model has no recurrent layer and no state; it runs whole sequences only.")
         return model, None
-    result, contract = _with_axes(changed, states, notes, windows)
+    result, contract = _with_axes(changed, states, notes, windows, streams, sized)
     if result is None:
         notes.pieces.clear()  # of what is not done now
         return model, None
@@ -71,18 +78,22 @@ def infer(
 
 
 def _with_axes(
-    model: onnx.ModelProto, states: Sequence[State], notes: Notes, windows: bool
-) -> tuple[onnx.ModelProto | None, Contract | None]:
+    model: onnx.ModelProto, states: Sequence[State], notes: Notes, windows: bool, streams: bool,
+    sized: Collection[str],
+) -> tuple[onnx.ModelProto | None, Contract | None]:  # fmt: skip
     """Make batch and time dynamic: in place, or as many steps of a model of one."""
     why = ""
-    if windows:
-        cached, contract, why = _with_caches(model, states, notes)
+    if windows and streams:
+        cached, contract, why = _with_caches(model, states, notes, sized)
         if contract is not None:
             return cached, contract
     own = Notes()
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
-    contract = _complete(whole, states, own, why)
+    contract = _complete(whole, states, own, why, streams=streams, sized=sized)
+    if not streams:
+        notes.extend(own)
+        return (whole if contract is not None else None), contract
     if contract is not None and _takes_many_steps(whole, contract):
         notes.extend(own)
         return whole, contract
@@ -108,7 +119,7 @@ def _takes_many_steps(model: onnx.ModelProto, contract: Contract) -> bool:
 
 
 def _with_caches(
-    model: onnx.ModelProto, states: Sequence[State], notes: Notes
+    model: onnx.ModelProto, states: Sequence[State], notes: Notes, sized: Collection[str]
 ) -> tuple[onnx.ModelProto, Contract | None, str]:
     """Let a model stream that does not only because of windows over the past.
 
@@ -120,7 +131,7 @@ def _with_caches(
     if flow is None or not _has_only_windows(flow):
         return model, None, ""
     cached.CopyFrom(model)
-    contract = _complete(cached, states, own, caches=True)
+    contract = _complete(cached, states, own, caches=True, sized=sized)
     if contract is None or not contract.stream.causal or contract.stream.lengths is not None:
         return model, None, ""
     if not _takes_many_steps(cached, contract):
@@ -148,7 +159,7 @@ def _has_only_windows(flow: Flow) -> bool:
 
 def _complete(
     model: onnx.ModelProto, states: Sequence[State], notes: Notes, why: str = "", *,
-    caches: bool = False,
+    caches: bool = False, streams: bool = True, sized: Collection[str] = (),
 ) -> Contract | None:  # fmt: skip
     """Make states explicit and axes dynamic, in place; return the contract if it can be told.
 
@@ -158,9 +169,13 @@ def _complete(
         notes: Receives what was done.
         why: What of the model looks ahead, if that is known better than here.
         caches: True if windows over time will have caches.
+        streams: See `infer`.
+        sized: See `infer`.
     """
 
     def is_causal(flow: Flow, notes: Notes) -> bool:
+        if not streams:
+            return False
         return (caches and _has_only_windows(flow)) or _is_causal(flow, notes, why)
 
     editor, states = Editor(model), list(states)
@@ -168,7 +183,7 @@ def _complete(
     if flow is None:
         return None
     if is_causal(flow, Notes()):
-        states += make_explicit(editor, flow, notes)
+        states += make_explicit(editor, flow, notes, sized)
         editor.clean()
         flow = _followed(model, states, notes, final=True)
         if flow is None:

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgernn_exporters.onnx_import.editing import subgraphs
 from edgernn_exporters.onnx_import.tracing import frozen, is_large
+from edgernn_exporters.onnx_import.walking import nodes_of
 
 TOLERANCE = 1e-9
 """Largest difference between two ways to compute the same, relative to the largest value or 1.
@@ -30,6 +31,9 @@ class Doubled:
 
     Args:
         model: Not changed; large weights are not copied into another model.
+
+    Raises:
+        ValueError: It has a Loop, which may have no end.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -40,6 +44,8 @@ class Doubled:
         }
         light = onnx.ModelProto()
         light.CopyFrom(frozen(model, None))
+        if any(node.op_type == "Loop" for node in nodes_of(light)):
+            raise ValueError("a Loop in it may have no end")
         _double(light.graph)
         self._names = [value.name for value in model.graph.output]
         self._evaluator = ReferenceEvaluator(light)
@@ -53,7 +59,8 @@ class Doubled:
         Raises:
             Exception: Whatever the evaluator or numpy raise.
         """
-        values = self._evaluator.run(self._names, {**feeds, **self._weights})
+        with np.errstate(all="ignore"):  # a Sigmoid of large numbers overflows in its exp
+            values = self._evaluator.run(self._names, {**feeds, **self._weights})
         return dict(zip(self._names, map(np.asarray, values), strict=True))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import onnx
 from numpy.typing import ArrayLike
 
 from edgernn.contract import Contract, TensorSpec
-from edgernn.errors import AccuracyGateError, UsageError
+from edgernn.errors import AccuracyGateError, EdgernnError, ModelError, UsageError
 from edgernn.files import check_writable, replacing
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array
 from edgernn_exporters.onnx_files import add_gate, save_model
-from edgernn_exporters.onnx_import.comparing import StreamError
-from edgernn_exporters.onnx_import.limits import DEFAULT, Limits
+from edgernn_exporters.onnx_import.comparing import NO_GATE, StreamError
+from edgernn_exporters.onnx_import.limits import DEFAULT, PROOF_BYTES, Limits
+from edgernn_exporters.onnx_import.memory import bounded
 from edgernn_exporters.onnx_import.normalizing import normalized, specs_of
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.proof import Proof, Runtimes, prove
@@ -104,16 +106,42 @@ def import_onnx(
     request = _Request(
         Path(source), Path(path), fixes or {}, states or {}, inputs, runtimes, confirm, limits
     )
+    with _explained(request.source):
+        return _streaming(request)
+
+
+@contextmanager
+def _explained(source: Path) -> Iterator[None]:
+    """Turn what a malformed graph makes fail somewhere within into a reason to refuse the file."""
+    try:
+        yield
+    except (EdgernnError, OSError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
+        raise ModelError(
+            f"{source}: the import fails on its graph ({type(error).__name__}: {reason}); where "
+            f"ONNX Runtime runs the file, this is a defect to report"
+        ) from error
+
+
+def _streaming(request: _Request) -> Imported:
+    """Import as a model that streams, if the proof agrees; else as one of whole sequences."""
     notes = Notes()
     try:
-        return _imported(request, notes, windows=True)
+        return _imported(request, notes)
     except StreamError as error:
-        if not notes.by_caches:
-            raise AccuracyGateError(f"{path}: {error}") from None
-        reason = error.reason
+        reason, by_caches = str(error), notes.by_caches
+    if by_caches:
+        notes = Notes()
+        notes.add(f"the model does not stream: with caches for its windows over time, {reason}.")
+        try:
+            return _imported(request, notes, windows=False)
+        except StreamError as error:
+            reason = str(error)
     notes = Notes()
-    notes.add(f"the model does not stream: with caches for its windows over time, {reason}.")
-    return _imported(request, notes, windows=False)
+    notes.add(f"the model does not stream: {reason}.")
+    return _imported(request, notes, windows=False, streams=False)
 
 
 @dataclass(frozen=True)
@@ -130,11 +158,14 @@ class _Request:
     limits: Limits
 
 
-def _imported(request: _Request, notes: Notes, *, windows: bool) -> Imported:
+def _imported(
+    request: _Request, notes: Notes, *, windows: bool = True, streams: bool = True
+) -> Imported:
     path, runtimes = request.path, request.runtimes
     normal = normalized(
-        request.source, request.fixes, request.states, notes, request.limits, windows=windows
-    )
+        request.source, request.fixes, request.states, notes, request.limits,
+        windows=windows, streams=streams,
+    )  # fmt: skip
     source_bytes = normal.source_bytes
     described = _described(normal.model, normal.contract, notes)
     if request.confirm is not None and not request.confirm(described):
@@ -153,7 +184,8 @@ def _imported(request: _Request, notes: Notes, *, windows: bool) -> Imported:
         translation, fixed = normal.translation, normal.fixed
         del normal  # the proof's memory is that of running, not of the model
         if runtimes is not None:
-            proof = _proven(request, fixed, temporary, translation, runtimes, notes)
+            with bounded(PROOF_BYTES + 8 * source_bytes):
+                proof = _proven(request, fixed, temporary, translation, runtimes, notes)
             metadata = replace(metadata, gate=asdict(proof))
             add_gate(temporary, asdict(proof))
     return Imported(
@@ -194,6 +226,11 @@ def _proven(
         )
     except StreamError:
         raise
+    except MemoryError:
+        raise AccuracyGateError(
+            f"{request.path}: running the original takes more memory than a model of its size "
+            f"needs, so nothing proves the import; {NO_GATE}"
+        ) from None
     except AccuracyGateError as error:
         message = str(error).replace(f"{written}: ", "").replace(str(written), str(request.path))
         raise AccuracyGateError(f"{request.path}: {message}") from None

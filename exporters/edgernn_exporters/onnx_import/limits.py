@@ -10,6 +10,8 @@ MAX_NODES = 200_000
 CHECK_SECONDS = 300
 CHECK_BYTES = 1 << 29
 """Memory for the check of a small file; each byte of a file adds eight."""
+PROOF_BYTES = 1 << 32
+"""Memory for the proof of a small file; each byte of a file adds eight."""
 PROTOBUF_BYTES = (1 << 31) - 1
 
 

@@ -71,6 +71,7 @@ def normalized(
     limits: Limits,
     *,
     windows: bool = True,
+    streams: bool = True,
 ) -> Normal:
     """Read a foreign file and bring it into the toolkit's form.
 
@@ -81,6 +82,7 @@ def normalized(
         notes: Receives what was done, and the pieces of states.
         limits: What reading the file may cost.
         windows: Whether windows over the past may get caches, so that the model streams.
+        streams: False if running the model has shown that calls cannot follow each other.
 
     Raises:
         UsageError: A name or value in ``fixes`` or ``states`` is wrong.
@@ -103,7 +105,10 @@ def normalized(
         _complete_outputs(model)
         inputs, outputs = specs_of(model.graph.input), specs_of(model.graph.output)
         model = recognise(model, notes)
-        model, contract = infer(model, states, notes, windows=windows)
+        model, contract = infer(
+            model, states, notes, windows=windows, streams=streams,
+            sized=[f"{name}.{axis}" for name, axis in chosen],
+        )  # fmt: skip
         _keep_sizes(model, chosen)
         simplify(model, notes, limits, keep=[s.init for s in contract.states] if contract else ())
         _check(model, limits)

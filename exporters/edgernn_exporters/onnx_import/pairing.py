@@ -21,6 +21,13 @@ from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.tracing import Tracer
 
 _BEFORE = ("in", "input", "prev", "previous", "old", "last", "past", "init", "initial", "0")
+_SIDES = ("in", "input", "out", "output")
+"""Affixes that signals have, too, as in ``audio_in`` and ``audio_out``."""
+_MEMORIES = (
+    "h", "c", "hx", "cx", "h0", "c0", "hidden", "cell", "state", "states", "cache", "caches",
+    "memory", "mem", "buffer", "buf", "context", "ctx", "history", "hist", "carry", "past", "prev",
+    "rnn", "gru", "lstm",
+)  # fmt: skip
 _AFTER = ("out", "output", "next", "new", "n", "final", "updated", "present")
 
 
@@ -107,7 +114,7 @@ def by_name(editor: Editor, taken: Mapping[str, str], notes: Notes) -> dict[str,
         rivals = [other for other, theirs in wanted.items() if set(theirs) & set(targets)]
         if not targets or name not in ancestors(graph.node, targets):
             continue
-        if len(targets) > 1 or len(rivals) > 1 or name in signals:
+        if len(targets) > 1 or len(rivals) > 1 or name in signals or _may_be_signal(name):
             notes.add(
                 f"input {name!r} could be a state that {' or '.join(map(repr, targets))} returns; "
                 f"say so with --state {name}=OUTPUT."
@@ -132,6 +139,12 @@ def alike(name: str, target: str) -> bool:
         return False
     stems = {_without(before, _BEFORE), before}
     return _without(after, _AFTER) in stems and before != _without(after, _BEFORE)
+
+
+def _may_be_signal(name: str) -> bool:
+    """Tell whether a name says only that it is an input, not that it remembers anything."""
+    words = _words(name)
+    return not {*_SIDES}.isdisjoint(words) and {*_MEMORIES}.isdisjoint(words)
 
 
 def _words(name: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,14 @@ from onnx import helper
 
 from edgernn.contract import ZEROS
 from edgernn_exporters.onnx_import.axes import TIME, Flow
-from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, ancestors, is_standard, label
+from edgernn_exporters.onnx_import.editing import (
+    RECURRENT,
+    Editor,
+    ancestors,
+    attributes,
+    is_standard,
+    label,
+)
 from edgernn_exporters.onnx_import.notes import Notes, Piece
 from edgernn_exporters.onnx_import.pairing import alike
 from edgernn_exporters.onnx_import.slots import Slot, find_slots
@@ -42,7 +49,7 @@ class State:
 
 def take_out(
     editor: Editor, given: Mapping[str, str], notes: Notes
-) -> tuple[list[State], set[str]]:
+) -> tuple[list[State], set[str], dict[str, str]]:
     """Replace the inputs and outputs that hold states by one of each state of each node.
 
     Which element of which input starts a state, and which output returns it, is found by
@@ -54,7 +61,9 @@ def take_out(
         notes: Receives what was split, what was left, and the pieces.
 
     Returns:
-        The states, in the order of the nodes, and the inputs that start a node but are no states.
+        The states, in the order of the nodes; the inputs that start a node but are no states; and
+        those that start a node of one step, whose next value no output holds as it is, with a
+        sentence for the user if they are not found to be states by other means.
     """
     tracer = Tracer(editor.model)
     slots = find_slots(editor.graph, tracer)
@@ -62,8 +71,15 @@ def take_out(
     for slot in slots:
         if slot.source:
             by_source.setdefault(slot.source, []).append(slot)
+    loose = {
+        source: _unreturned(source, group)
+        for source, group in by_source.items()
+        if all(_is_loose(slot, tracer) for slot in group)
+    }
     chosen = {
-        source: _targets(editor, source, group, given, notes) for source, group in by_source.items()
+        source: _targets(editor, source, group, given, notes)
+        for source, group in by_source.items()
+        if source not in loose
     }
     returned = {target for targets in chosen.values() for target in targets}
     keep = returned == {value.name for value in editor.graph.output}
@@ -74,18 +90,23 @@ def take_out(
             states += _whole(sizes[source], source, by_source[source], targets, notes)
         elif targets:
             states += _split(editor, source, by_source[source], targets, keep, notes)
-    return states, {source for source, targets in chosen.items() if not targets}
+    return states, {source for source, targets in chosen.items() if not targets}, loose
 
 
-def make_explicit(editor: Editor, flow: Flow, notes: Notes) -> list[State]:
+def make_explicit(
+    editor: Editor, flow: Flow, notes: Notes, sized: Collection[str] = ()
+) -> list[State]:
     """Give forward layers that start from a constant a state input and output.
 
-    Only layers whose time is an axis of an input: calls of others do not follow each other.
+    Only layers whose time is an axis of an input, as calls of others do not follow each other. If
+    that axis has a single step, the layer forgets it behind each call and never had a memory, so
+    it gets no state.
 
     Args:
         editor: Of the graph.
         flow: Its axes.
         notes: Receives a sentence for each state.
+        sized: Axes (``INPUT.AXIS``) that the user gave their size: there were more steps before.
 
     Returns:
         The new states.
@@ -96,7 +117,7 @@ def make_explicit(editor: Editor, flow: Flow, notes: Notes) -> list[State]:
         value = tracer.value(slot.given) if slot.given else None
         if slot.source or not slot.is_forward or (slot.given and value is None):
             continue
-        shape = _shape_of(slot, flow, tracer)
+        shape = _shape_of(slot, flow, tracer, sized)
         if shape is None:
             continue
         init = ZEROS
@@ -109,10 +130,9 @@ def make_explicit(editor: Editor, flow: Flow, notes: Notes) -> list[State]:
             init = editor.constant(f"{slot.node.name}.{slot.label}.init", value[:, :1])
         name = editor.unique(f"{_name(editor, slot.node)}.{slot.label}")
         output = editor.unique(f"{name}.next")
-        editor.graph.input.append(
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        )
-        _wire(editor, slot, name, output, shape)
+        given = helper.make_tensor_value_info(name, _type_of(editor, slot.node), shape)
+        editor.graph.input.append(given)
+        _wire(editor, slot, given, output)
         states.append(State(name, output, init, 1))
         start = "zeros" if init == ZEROS else "a constant"
         notes.add(
@@ -140,7 +160,7 @@ def _targets(
             packed = [target for target in packed if better(target)] or packed
     if len(packed) == 1:
         return packed * len(group)
-    nodes = ", ".join(dict.fromkeys(label(slot.node) for slot in group))
+    nodes = _nodes(group)
     if packed:
         notes.add(
             f"input {source!r} is the state of {nodes}, and outputs {packed} all return it; name "
@@ -158,14 +178,32 @@ def _targets(
             f"states of {nodes} in other places, so it is no state."
         )
         return []
+    notes.add(_unreturned(source, group))
+    return []
+
+
+def _is_loose(slot: Slot, tracer: Tracer) -> bool:
+    """Tell whether a node takes a single step, and no output holds its state as it is.
+
+    Whatever changes the state behind the node may belong to the step. Over several steps in a call
+    the node itself hands the unchanged state on, so that such an output cannot be its next value.
+    """
+    steps = tracer.shapes.get(slot.node.input[0], (0,))[0]
+    return is_standard(slot.node, *RECURRENT) and steps == 1 and not slot.targets
+
+
+def _unreturned(source: str, group: list[Slot]) -> str:
     returned = {target for slot in group for target in slot.targets}
     why = f"more than one output holds parts of it ({', '.join(sorted(returned))})"
-    notes.add(
-        f"input {source!r} starts {nodes}, but "
+    return (
+        f"input {source!r} starts {_nodes(group)}, but "
         f"{why if returned else 'no output returns the state that follows'}; it stays an input. "
         f"If an output is its next value, name it with --state {source}=OUTPUT."
     )
-    return []
+
+
+def _nodes(group: list[Slot]) -> str:
+    return ", ".join(dict.fromkeys(label(slot.node) for slot in group))
 
 
 def _is_separable(editor: Editor, source: str, group: list[Slot], size: int) -> bool:
@@ -218,6 +256,7 @@ def _split(
     With ``keep`` the outputs stay beside the new ones: the model would have no other.
     """
     dims = _dims(_value(editor.graph.input, source))
+    kind = _value(editor.graph.input, source).type.tensor_type.elem_type
     batch = next((size for size in dims if isinstance(size, str)), None)
     at_input = [value.name for value in editor.graph.input].index(source)
     states, values = [], []
@@ -235,8 +274,8 @@ def _split(
         alone = len(group) == 1 and len(outputs) == 1
         name = source if alone else editor.unique(f"{_name(editor, slot.node)}.{slot.label}")
         output = target if alone and not keep else editor.unique(f"{name}.next")
-        values.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
-        _wire(editor, slot, name, output, shape)
+        values.append(helper.make_tensor_value_info(name, kind, shape))
+        _wire(editor, slot, values[-1], output)
         axis = None if slot.label.startswith("state") else 1
         states.append(State(name, output, batch_axis=axis))
         notes.pieces.append(Piece(name, output, source, target, slot.index, slot.targets[target]))
@@ -257,29 +296,43 @@ def _counted(group: list[Slot]) -> str:
     return f"{len(group)} states of {label(group[0].node) if count == 1 else f'{count} layers'}"
 
 
-def _wire(editor: Editor, slot: Slot, name: str, output: str, shape: Shape) -> None:
+def _wire(editor: Editor, slot: Slot, given: onnx.ValueInfoProto, output: str) -> None:
     """Let a node take a state from a graph input, and return it in a graph output."""
     node = slot.node
     node.input.extend([""] * (slot.place + 1 - len(node.input)))
     node.output.extend([""] * (slot.returned + 1 - len(node.output)))
-    node.input[slot.place] = name
+    node.input[slot.place] = given.name
     old = node.output[slot.returned]
     if old != output:
         editor.rename(output, editor.unique(f"{output}.view"))  # a view of the state, so far
         node.output[slot.returned] = output
         if old:
             editor.graph.node.append(helper.make_node("Identity", [output], [old]))
-    editor.graph.output.append(helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, shape))
+    returned = editor.graph.output.add()
+    returned.CopyFrom(given)
+    returned.name = output
 
 
-def _shape_of(slot: Slot, flow: Flow, tracer: Tracer) -> Shape | None:
+def _type_of(editor: Editor, node: onnx.NodeProto) -> int:
+    """Return the type of a recurrent node's weights, which its states have, too."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in editor.graph.input}
+    kinds |= {tensor.name: tensor.data_type for tensor in editor.graph.initializer}
+    return int(kinds.get(node.input[2], onnx.TensorProto.FLOAT))
+
+
+def _shape_of(slot: Slot, flow: Flow, tracer: Tracer, sized: Collection[str]) -> Shape | None:
     """Return [1, batch, hidden] of a layer without a state input, or None if it cannot have one."""
     weights, x = tracer.shapes.get(slot.node.input[2], ()), flow.of(slot.node.input[0]) or ()
     known = len(weights) == 3 and len(x) == 3 and is_standard(slot.node, *RECURRENT)
     if not known or flow.role(x[0]) != TIME:
         return None
-    batch = flow.shapes[slot.node.input[0]][1]
-    return [1, "batch" if flow.is_dynamic(x[1]) else batch, weights[2]]
+    sizes = flow.shapes.get(slot.node.input[0])
+    if sizes is None:
+        return None
+    if sizes[0] == 1 and flow.root(x[0].atoms[0]) not in {flow.root(atom) for atom in sized}:
+        return None
+    hidden = attributes(slot.node).get("hidden_size", weights[2])
+    return [1, "batch" if flow.is_dynamic(x[1]) else sizes[1], hidden]
 
 
 def _name(editor: Editor, node: onnx.NodeProto) -> str:

@@ -146,6 +146,8 @@ class Tracer:
         if node is None or not is_standard(node, *_VIEWS) or self._depth > _DEEPEST:
             self._ids[name] = self._root(name)
             return
+        if any(self._is_too_large(output) for output in node.output if output):
+            return
         data = list(node.input) if node.op_type == "Concat" else [node.input[0]]
         feeds: dict[str, NDArray[np.generic]] = {}
         for given in filter(None, node.input):
@@ -158,7 +160,7 @@ class Tracer:
 
     def _root(self, name: str) -> NDArray[np.int64] | None:
         shape = self.shapes.get(name)
-        if shape is None or np.prod(shape, dtype=float) > _MOST_ELEMENTS:
+        if shape is None or self._is_too_large(name):
             return None
         number = self._roots.setdefault(name, len(self._roots))
         return number * _STRIDE + np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
@@ -180,10 +182,12 @@ class Tracer:
             if value is None or value.size > _MOST_ELEMENTS:
                 return None
             feeds[given] = value
-        shape = self.shapes.get(name)
-        if shape is None or np.prod(shape, dtype=float) > _MOST_ELEMENTS:
+        if name not in self.shapes or self._is_too_large(name):
             return None
         return self._run(node, feeds).get(name)
+
+    def _is_too_large(self, name: str) -> bool:
+        return bool(np.prod(self.shapes.get(name, ()), dtype=float) > _MOST_ELEMENTS)
 
     def _run(
         self, node: onnx.NodeProto, feeds: dict[str, NDArray[np.generic]]

@@ -24,6 +24,31 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module that ``torch.compile`` or a data-parallel wrapper was put around.
+
+    Raises:
+        ModelError: A part is TorchScript, which has no Python code to trace.
+    """
+    while (inner := _wrapped(module)) is not None:
+        module = inner
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            what = f"layer {path!r}" if path else "the module"
+            raise ModelError(
+                f"{what} is TorchScript (torch.jit.script or torch.jit.trace), which cannot be "
+                f"traced again; export the nn.Module that it was made from"
+            )
+    return module
+
+
+def _wrapped(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner: nn.Module = module.module
+        return inner
+    return getattr(module, "_orig_mod", None)  # torch.compile's
+
+
 def check_weights(module: nn.Module) -> None:
     """Require finite float32 weights on the processor.
 
@@ -31,6 +56,11 @@ def check_weights(module: nn.Module) -> None:
         ModelError: Names the weight and what is wrong with it.
     """
     for name, value in module.named_parameters():
+        if value.is_meta or nn.parameter.is_lazy(value):
+            raise ModelError(
+                f"weight {name!r} has no values yet; load a checkpoint (device meta), or run the "
+                f"module once on an example (lazy layers)"
+            )
         if value.device.type != "cpu":
             raise ModelError(
                 f"weight {name!r} is on device {value.device}; export from the processor: "

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgernn.contract import Axes, Contract, StateSpec, StreamSpec
-from edgernn.errors import InputError, ModelError
+from edgernn.errors import InputError, ModelError, first_line
 from edgernn_exporters.pytorch.arguments import Arguments, read_arguments
 from edgernn_exporters.pytorch.observing import observe
 from edgernn_exporters.pytorch.onnx_program import to_onnx
@@ -241,8 +241,7 @@ def _tried(
         }
         raise InputError(
             f"{type(decoder).__name__} fails on arguments of the shapes {shapes}: "
-            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}; give arguments that "
-            f"it takes, for any number of rows"
+            f"{first_line(error)}; give arguments that it takes, for any number of rows"
         ) from None
 
 

@@ -22,7 +22,7 @@ from edgernn.training.quantized import quantized_layers, ranges_of, to_float
 from edgernn_exporters.causal import with_caches
 from edgernn_exporters.gate import GateResult
 from edgernn_exporters.onnx_files import save_model
-from edgernn_exporters.pytorch.checks import check_weights, evaluating
+from edgernn_exporters.pytorch.checks import check_weights, evaluating, unwrapped
 from edgernn_exporters.pytorch.names import ranges_by_node
 from edgernn_exporters.pytorch.proving import prove
 from edgernn_exporters.pytorch.rewiring import recurrent_layers
@@ -104,7 +104,7 @@ def export(
         AccuracyGateError: The exported graph is not the same function.
         OutputError: The file cannot be written.
     """
-    ranges = None
+    module, ranges = unwrapped(module), None
     if any(quantized_layers(module)):
         ranges, module = ranges_of(module), to_float(module)
     layers = recurrent_layers(module)

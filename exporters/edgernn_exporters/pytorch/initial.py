@@ -8,13 +8,14 @@ these, the values tell that reach the layer when the arguments change
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from edgernn.errors import ModelError
+from edgernn_exporters.pytorch.axes import Run
 from edgernn_exporters.pytorch.matching import Piece, StateArgument, match_arguments
 from edgernn_exporters.pytorch.observing import Call
 from edgernn_exporters.pytorch.probing import Probes
@@ -34,12 +35,14 @@ class Initial:
     Attributes:
         uses: The calls of recurrent layers.
         arguments: The arguments that are states.
-        reasons: Why the module can run whole sequences only; empty if it can run step by step.
+        reasons: Why the module can run whole sequences only, whatever its states are.
+        computed: Why it can by layer, unless arguments that were not found are states.
     """
 
     uses: tuple[Use, ...]
     arguments: tuple[StateArgument, ...]
     reasons: tuple[str, ...]
+    computed: Mapping[str, str]
 
 
 def find_states(probes: Probes, directions: Mapping[str, int], find: bool) -> Initial:
@@ -55,7 +58,10 @@ def find_states(probes: Probes, directions: Mapping[str, int], find: bool) -> In
     """
     _require_equal_calls(probes)
     _require_equal_states(probes)
-    pieces, reasons = [], []
+    _require_equal_outputs(probes)
+    pieces: list[Piece] = []
+    reasons: list[str] = []
+    unknown: dict[str, str] = {}
     uses: list[tuple[Use, bool]] = []
     numbers: dict[str, int] = {}
     for index, call in enumerate(probes.base.calls):
@@ -71,7 +77,7 @@ def find_states(probes: Probes, directions: Mapping[str, int], find: bool) -> In
         if steps and reason is None:
             pieces += own
         elif not steps and probes.time is not None and any(p.first is None for p in own):
-            reasons.append(f"layer {call.path!r} {_COMPUTED}")
+            unknown[call.path] = f"layer {call.path!r} {_COMPUTED}"
     arguments = match_arguments(probes, pieces) if find else []
     passed = {name for argument in arguments for name in argument.states}
     found = []
@@ -79,13 +85,30 @@ def find_states(probes: Probes, directions: Mapping[str, int], find: bool) -> In
         own = [piece for piece in pieces if piece.use == use]
         computed = [p.name for p in own if p.first is None and p.name not in passed]
         if computed and probes.time is not None:
-            reasons.append(f"layer {use.path!r} {_COMPUTED}")
+            unknown[use.path] = f"layer {use.path!r} {_COMPUTED}"
         first = {p.name: p.first for p in own if p.first is not None and p.first.any()}
         carried = steps and not computed
         if probes.time is None:  # one step: without an argument it starts from zeros each time
             carried = carried and {piece.name for piece in own} <= passed
         found.append(Use(use.path, use.number, carried, first if carried else {}))
-    return Initial(tuple(found), tuple(arguments), tuple(dict.fromkeys(reasons)))
+    return Initial(tuple(found), tuple(arguments), tuple(dict.fromkeys(reasons)), unknown)
+
+
+def from_inputs(probes: Probes, run: Run, states: Collection[int]) -> set[str]:
+    """Return the layers whose initial states change with arguments that are no states.
+
+    Args:
+        probes: Runs of the module.
+        run: Runs it once more.
+        states: Places of the arguments that are states.
+    """
+    pairs = enumerate(zip(probes.args, probes.others, strict=True))
+    changed = run([kept if place in states else other for place, (kept, other) in pairs])
+    return {
+        one.path
+        for one, other in zip(probes.base.calls, changed.calls, strict=True)
+        if not all(map(torch.equal, one.first or (), other.first or ()))
+    }
 
 
 def _require_equal_calls(probes: Probes) -> None:
@@ -97,7 +120,7 @@ def _require_equal_calls(probes: Probes) -> None:
                 raise ModelError(
                     f"layer {path!r} is called {base.count(path)} times in one forward pass and "
                     f"{paths.count(path)} times in another, as in a Python loop over time steps; "
-                    f"call it once on the whole sequence"
+                    f"call it once on the whole sequence, or use a cell (nn.GRUCell) in the loop"
                 )
 
 
@@ -107,8 +130,20 @@ def _require_equal_states(probes: Probes) -> None:
         if not all(torch.equal(a, b) for a, b in pairs):
             raise ModelError(
                 f"layer {one.path!r} starts from other values in each pass although the inputs "
-                f"are the same; start from zeros or from a parameter in evaluation mode"
+                f"are the same; start from zeros or from a parameter in evaluation mode, or let "
+                f"forward take the state and return the next one instead of keeping it"
             )
+
+
+def _require_equal_outputs(probes: Probes) -> None:
+    pairs = zip(probes.base.outputs, probes.again.outputs, strict=True)
+    if not all(a.shape == b.shape and torch.allclose(a, b, 1e-3, 1e-3, True) for a, b in pairs):
+        raise ModelError(
+            "forward returns other values in each pass although the inputs are the same: dropout "
+            "that is on in evaluation mode (give it training=self.training), random numbers, or a "
+            "state that the module keeps to itself; let forward take such a state and return the "
+            "next one, and leave the rest out in evaluation mode"
+        )
 
 
 def _steps(probes: Probes, index: int) -> tuple[bool, str | None]:

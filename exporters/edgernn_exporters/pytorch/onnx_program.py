@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -15,6 +12,7 @@ from torch import Tensor, nn
 from edgernn.errors import ModelError
 from edgernn_exporters.pytorch import projection, recurrent
 from edgernn_exporters.pytorch.names import name_layers
+from edgernn_exporters.pytorch.tracer import quiet, reason_of
 
 
 def to_onnx(
@@ -42,7 +40,7 @@ def to_onnx(
         ModelError: PyTorch cannot export it.
     """
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 wrapper,
                 tuple(args),
@@ -58,10 +56,9 @@ def to_onnx(
         reason = error.__cause__ or error
         if isinstance(reason, ModelError):
             raise reason from None
-        text = " ".join(line for line in str(reason).strip().splitlines()[:3])
         raise ModelError(
-            f"PyTorch cannot export {type(module).__name__}: {text[:500]}; use tensor operations "
-            f"instead of Python control flow on values or sizes"
+            f"PyTorch cannot export {type(module).__name__}: {reason_of(reason)}; use tensor "
+            f"operations instead of Python control flow on values or sizes"
         ) from None
     assert program is not None
     model = program.model_proto
@@ -91,17 +88,3 @@ def _rename_inputs(nodes: Iterable[onnx.NodeProto], renamed: Mapping[str, str]) 
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _rename_inputs(attribute.g.node, renamed)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's notes about packages that are not involved."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

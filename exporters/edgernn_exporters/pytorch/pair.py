@@ -22,7 +22,7 @@ from edgernn.training.quantized import quantized_layers, ranges_of, to_float
 from edgernn_exporters.gate import GateResult
 from edgernn_exporters.inspection import inspect
 from edgernn_exporters.onnx_files import save_model
-from edgernn_exporters.pytorch.checks import check_weights, evaluating
+from edgernn_exporters.pytorch.checks import check_weights, evaluating, unwrapped
 from edgernn_exporters.pytorch.decoder import Step, read_step, trace_step
 from edgernn_exporters.pytorch.export import OPSET, UNPROVEN, Exported, Load, export
 from edgernn_exporters.pytorch.names import ranges_by_node
@@ -104,6 +104,7 @@ def export_pair(
     for name, token in (("start", start), ("end", end)):
         if token is not None and token < 0:
             raise UsageError(f"{name} is {token}, but tokens are numbers from 0 on")
+    encoder, decoder = unwrapped(encoder), unwrapped(decoder)
     with replacing(path_encoder) as first, replacing(path_decoder) as second:
         written = export(
             encoder, encoder_args, first, load=load, metadata=metadata, opset=opset,

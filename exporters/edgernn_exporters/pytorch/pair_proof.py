@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgernn.contract import Axes, Contract, StreamSpec
-from edgernn.errors import AccuracyGateError, EdgernnError
+from edgernn.errors import AccuracyGateError, EdgernnError, first_line
 from edgernn.metadata import Metadata
 from edgernn.pairs import Pair
 from edgernn.sessions import Array, Arrays, Session
@@ -230,8 +230,7 @@ def _judged(
     except Exception as error:  # whatever the user's own forward raises
         raise AccuracyGateError(
             f"export gate: the modules themselves fail at a length or batch size that they were "
-            f"not traced with: {(str(error).strip() or type(error).__name__).splitlines()[0]}; "
-            f"make them accept any"
+            f"not traced with: {first_line(error)}; make them accept any"
         ) from None
 
 

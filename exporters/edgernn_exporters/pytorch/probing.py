@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edgernn.errors import EdgernnError, InputError
+from edgernn.errors import EdgernnError, InputError, first_line
 from edgernn_exporters.pytorch.arguments import Arguments
 from edgernn_exporters.pytorch.axes import BATCH, TIME, Dims, Run, resized
 from edgernn_exporters.pytorch.lengths import LengthsInput, find_lengths
@@ -25,6 +25,7 @@ class Probes:
         base: The first run.
         again: The same arguments.
         values: Other values in all arguments.
+        others: The arguments of that run.
         batch: More rows; None without a batch axis.
         time: More time steps; None without a time axis.
         rows: Size of the batch axis in ``base``; None without one.
@@ -36,6 +37,7 @@ class Probes:
     base: Observation
     again: Observation
     values: Observation
+    others: tuple[Tensor, ...]
     batch: Observation | None
     time: Observation | None
     rows: int | None
@@ -67,10 +69,9 @@ def probe(run: Run, arguments: Arguments, dims: Sequence[Dims], sizes: Mapping[s
         except EdgernnError:
             raise
         except Exception as error:  # whatever the user's own forward raises
-            text = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"forward fails on {what}, at the sizes {changed}: {text}; make it accept them, or "
-                f"say which axes are batch and time with axes={{...}} (--axes)"
+                f"forward fails on {what}, at the sizes {changed}: {first_line(error)}; make it "
+                f"accept them, or say which axes are batch and time with axes={{...}} (--axes)"
             ) from None
 
     generator = torch.Generator().manual_seed(0)
@@ -78,12 +79,14 @@ def probe(run: Run, arguments: Arguments, dims: Sequence[Dims], sizes: Mapping[s
     args = _distinct(examples, generator)
     base = at(args, "random values")
     lengths = find_lengths(base.packs, args, dims)
+    others, values = _other_values(run, args, {item.index for item in lengths}, generator, base)
     return Probes(
         args=tuple(args),
         dims=tuple(dims),
         base=base,
         again=at(args, "random values"),
-        values=_other_values(run, args, {item.index for item in lengths}, generator, base),
+        values=values,
+        others=tuple(others),
         batch=at(args, "one row more", batch=sizes[BATCH] + 1) if BATCH in sizes else None,
         time=at(args, "more time steps", time=2 * sizes[TIME]) if TIME in sizes else None,
         rows=sizes.get(BATCH),
@@ -112,7 +115,7 @@ def _other_values(
     lengths: set[int],
     generator: torch.Generator,
     base: Observation,
-) -> Observation:
+) -> tuple[list[Tensor], Observation]:
     """Run on other floats, and on other integers as far as the module takes them."""
     floats = [a.flip(0) if a.is_floating_point() else a for a in _distinct(args, generator)]
     for step in (1, -1):
@@ -123,7 +126,7 @@ def _other_values(
             for place, arg in enumerate(floats)
         ]  # fmt: skip
         try:
-            return run(changed)
+            return changed, run(changed)
         except Exception:  # such as an index beyond an embedding
             continue
-    return run(floats) if any(arg.is_floating_point() for arg in args) else base
+    return floats, run(floats) if any(arg.is_floating_point() for arg in args) else base

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgernn.errors import AccuracyGateError, EdgernnError
+from edgernn.errors import AccuracyGateError, EdgernnError, first_line
 from edgernn.sessions import Array, Arrays, Session
 from edgernn_exporters.gate import GateResult, Reference, Shapes, gate
 from edgernn_exporters.pytorch.axes import BATCH, TIME, resized
 from edgernn_exporters.pytorch.outputs import flatten_outputs
-from edgernn_exporters.pytorch.signature import Signature, first_line
+from edgernn_exporters.pytorch.signature import Signature
 
 
 def prove(
@@ -106,7 +106,8 @@ def _like(rng: np.random.Generator, example: Array) -> Array:
     """Draw normal floats, or integers and truth values from those of the example."""
     if example.dtype.kind == "f":
         normal: Array = rng.standard_normal(example.shape).astype(example.dtype)
-        return normal
+        # Counts, powers and gaps of time: the module may take their logarithm.
+        return np.abs(normal) if example.min() >= 0 < example.max() else normal
     drawn: Array = rng.choice(example.ravel(), size=example.shape).astype(example.dtype)
     return drawn
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from edgernn.contract import Axes
-from edgernn.errors import EdgernnError, InputError, ModelError
+from edgernn.errors import EdgernnError, InputError, ModelError, first_line
 from edgernn_exporters.pytorch.arguments import Arguments, read_arguments
 from edgernn_exporters.pytorch.axes import BATCH, TIME, Dims, Run, find_axes, resized
-from edgernn_exporters.pytorch.initial import find_states
+from edgernn_exporters.pytorch.initial import find_states, from_inputs
 from edgernn_exporters.pytorch.lengths import LengthsInput
 from edgernn_exporters.pytorch.matching import StateArgument
 from edgernn_exporters.pytorch.observing import Observation, observe
@@ -161,8 +162,12 @@ def read_signature(
     directions = {path: 2 if layer.bidirectional else 1 for path, layer in layers.items()}
     initial = find_states(probes, directions, request.states is None)
     given = list(initial.arguments)
-    if request.states:
-        given = _named_states(request.states, arguments, dims, names, probes.base)
+    named = request.states
+    if named is None:
+        named = _returned_by_name(arguments.names, names, probes, given)
+    else:
+        given = []
+    given += _named_states(named, arguments, dims, names, probes.base)
     given += _named_states(request.loops, arguments, dims, names, probes.base)
     returned = {argument.output for argument in given}
     kept = tuple(place for place in range(len(names)) if place not in returned)
@@ -174,6 +179,7 @@ def read_signature(
             "to keep the states as outputs"
         )
     leaves = {argument.leaf for argument in given}
+    by_inputs = from_inputs(probes, run, leaves) if named and initial.computed else set()
     places = [place for place in range(len(dims)) if place not in leaves]
     given_names = tuple(
         (arguments.names[a.leaf], _next_name(arguments.names[a.leaf], names[a.output]))
@@ -192,7 +198,11 @@ def read_signature(
         uses=initial.uses,
         given=tuple(given),
         given_names=given_names,
-        whole_only=(*(() if request.states else initial.reasons), *_packed(probes)),
+        whole_only=(
+            *initial.reasons,
+            *(text for path, text in initial.computed.items() if not named or path in by_inputs),
+            *_packed(probes),
+        ),
         notes=tuple(
             f"layer {path!r} is not called by forward, so it is left out of the file"
             for path in layers
@@ -202,11 +212,6 @@ def read_signature(
     of_states = [name for pair in given_names for name in pair]
     _require_distinct([*signature.input_names, *signature.output_names, *of_states])
     return signature
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _first_run(module: nn.Module, arguments: Arguments, run: Run) -> None:
@@ -273,11 +278,30 @@ def _named_states(
     return found
 
 
+def _returned_by_name(
+    names: Sequence[str], outputs: Sequence[str], probes: Probes, given: Sequence[StateArgument]
+) -> dict[str, str]:
+    """Return the arguments, not yet known as states, that come back changed by name."""
+    known = {argument.leaf for argument in given}
+    taken = {argument.output for argument in given}
+    found = {}
+    for leaf, name in enumerate(names):
+        if leaf in known or TIME in probes.dims[leaf] or list(outputs).count(name) != 1:
+            continue
+        place, before = list(outputs).index(name), probes.args[leaf]
+        after = probes.base.outputs[place]
+        alike = before.shape == after.shape and before.dtype == after.dtype
+        if place not in taken and alike and not torch.equal(before, after):
+            found[name] = name
+    return found
+
+
 def _require_distinct(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise ModelError(
             f"inputs and outputs must have distinct names, but {', '.join(twice)} occurs twice; "
-            f"name the outputs with output_names, or rename the parameters of forward"
+            f"name the outputs with output_names, or rename the parameters of forward; for a state "
+            f"that forward returns say states={{'h': 'hn'}} (--state h=hn)"
         )
 
 

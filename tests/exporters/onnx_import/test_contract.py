@@ -266,6 +266,99 @@ def test_outputs_stay_where_all_of_them_are_states(op_type: str, tmp_path: Path)
         values = {name: want[f"{name}_next"] for name in names}
 
 
+def clamped(
+    op_type: str, steps: int | str | None, names: dict[str, str], *, y: bool = True
+) -> onnx.ModelProto:
+    """Return a layer whose h is clamped behind it; ``names`` are those of h, then c, and of next.
+
+    Without ``steps`` the input has no time axis.
+    """
+    g = Graph()
+    x = "x" if steps is not None else g.add("Unsqueeze", "x", g.ints(0))
+    given = [g.add("Unsqueeze", name, g.ints(0)) for name in names]
+    _, *last = layer(g, op_type, x, given)
+    last = [g.add("Squeeze", value, g.ints(0)) for value in last]
+    last[0] = g.add("Clip", last[0], g.const(-0.1), g.const(0.1))
+    for name, value in zip(names.values(), last, strict=True):
+        g.add("Identity", value, to=name)
+    g.add("MatMul", last[0], g.const(drawn(HIDDEN, WIDTH)), to="y")
+    state = ["batch", HIDDEN]
+    frame = ["batch", WIDTH] if steps is None else [steps, "batch", WIDTH]
+    outputs = {"y": ["batch", WIDTH]} if y else {}
+    return g.model({"x": frame, **dict.fromkeys(names, state)},
+                   {**outputs, **dict.fromkeys(names.values(), state)})  # fmt: skip
+
+
+KINDS = [("LSTM", {"h_in": "h_out", "c_in": "c_out"}), ("GRU", {"h_in": "h_out"})]
+
+
+def clamped_streams(
+    model: onnx.ModelProto, names: dict[str, str], folder: Path, **given: str
+) -> None:
+    """Check that h is a state, and that calls give what those of the original do."""
+    changed, contract, _ = inferred(model, **given)
+    assert contract is not None
+    assert contract.stream.causal
+    assert {(s.input, s.output) for s in contract.states} == set(names.items())
+    assert list(contract.stream.inputs) == ["x"]
+    stream = opened(changed, contract, folder).stream(batch=2)
+    values = {name: np.zeros((2, HIDDEN), np.float32) for name in names}
+    rank = len(shapes(model)["x"])
+    for x in drawn(5, 2, WIDTH):
+        frame = x if rank == 2 else x[None]
+        want = run(model, {"x": frame, **values})
+        got = stream.step({"x": frame})
+        np.testing.assert_allclose(got["y"] if isinstance(got, dict) else got, want["y"], atol=1e-5)
+        values = {name: want[target] for name, target in names.items()}
+
+
+@pytest.mark.parametrize("steps", [None, 1])
+@pytest.mark.parametrize(("op_type", "names"), KINDS)
+def test_a_state_that_is_changed_behind_a_layer_of_one_step_is_found_by_name(
+    op_type: str, names: dict[str, str], steps: int | None, tmp_path: Path
+) -> None:
+    model = clamped(op_type, steps, names)
+    _, _, notes = inferred(model)
+    assert any("'h_in' and output 'h_out' are taken for a state" in note for note in notes)
+    assert not any("it stays an input" in note for note in notes)
+    clamped_streams(model, names, tmp_path)
+    clamped_streams(model, names, tmp_path, h_in="h_out")
+
+
+@pytest.mark.parametrize("steps", [None, 1])
+@pytest.mark.parametrize(("op_type", "names"), KINDS)
+def test_such_a_state_without_fitting_names_needs_a_word(
+    op_type: str, names: dict[str, str], steps: int | None, tmp_path: Path
+) -> None:
+    """Without it one of two states would be fed back and the other not."""
+    names = {"start": "clamped", **{k: v for k, v in names.items() if k == "c_in"}}
+    model = clamped(op_type, steps, names)
+    _, contract, notes = inferred(model)
+    assert contract is not None
+    assert not contract.stream.causal
+    assert "start" in contract.stream.inputs
+    assert any("--state start=OUTPUT" in note for note in notes)
+    assert any("does not stream" in note and "computed anew" in note for note in notes)
+    clamped_streams(model, names, tmp_path, start="clamped")
+
+
+def test_such_a_state_needs_a_word_where_nothing_else_comes_out() -> None:
+    model = clamped("LSTM", 1, KINDS[0][1], y=False)
+    _, contract, notes = inferred(model)
+    assert contract is not None
+    assert not contract.stream.causal
+    assert any("--state h_in=h_out" in note for note in notes)
+
+
+def test_a_state_that_is_changed_behind_several_steps_is_none() -> None:
+    """Within a call the layer hands the unchanged one on."""
+    _, contract, notes = inferred(clamped("GRU", "time", {"h_in": "h_out"}))
+    assert contract is not None
+    assert not contract.states
+    assert not contract.stream.causal
+    assert any("no output returns" in note for note in notes)
+
+
 def test_a_long_chain_of_views_is_not_followed_and_breaks_nothing() -> None:
     g, name = Graph(), "h0"
     for _ in range(3000):

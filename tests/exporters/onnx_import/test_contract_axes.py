@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from helpers.onnx_cells import Graph, inferred, run
 from helpers.recurrent_graphs import HIDDEN, WIDTH, drawn, layer, opened, shapes, streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edgernn
 from edgernn.contract import ZEROS, Axes
 from edgernn.streaming import run_in_chunks
 
@@ -98,8 +100,8 @@ def dense(g: Graph, y: str) -> str:
 
 
 def fixed_dense(g: Graph, y: str) -> str:
-    flat = g.add("Reshape", back(g, y), g.ints(1, HIDDEN))
-    return g.add("Reshape", g.add("Relu", flat), g.ints(1, 1, HIDDEN))
+    flat = g.add("Reshape", back(g, y), g.ints(2, HIDDEN))
+    return g.add("Reshape", g.add("Relu", flat), g.ints(1, 2, HIDDEN))
 
 
 def window_dense(g: Graph, y: str) -> str:
@@ -109,13 +111,13 @@ def window_dense(g: Graph, y: str) -> str:
 
 def heads(g: Graph, y: str) -> str:
     parts = g.add("Reshape", back(g, y), g.ints(0, 0, 2, HIDDEN // 2))
-    return g.add("Reshape", g.add("Tanh", parts), g.ints(1, 1, HIDDEN))
+    return g.add("Reshape", g.add("Tanh", parts), g.ints(1, 2, HIDDEN))
 
 
 @pytest.mark.parametrize(
     ("head", "time", "batch"),
-    [(back, "time", "batch"), (dense, "T", "N"), (fixed_dense, 1, 1), (window_dense, 6, 1),
-     (heads, 1, 1), (back, 1, 1), (back, 5, 2), (back, "frames", 1), (back, 1, "rows")],
+    [(back, "time", "batch"), (dense, "T", "N"), (fixed_dense, 2, 1), (window_dense, 6, 1),
+     (heads, 2, 1), (back, 2, 1), (back, 5, 2), (back, "frames", 1), (back, 2, "rows")],
 )  # fmt: skip
 def test_axes_become_dynamic(
     head: Callable[[Graph, str], str], time: int | str, batch: int | str, tmp_path: Path
@@ -141,7 +143,7 @@ def test_axes_become_dynamic(
 
 @pytest.mark.parametrize("opset", [13, 14, 18, 21, 23])
 def test_any_opset(opset: int) -> None:
-    model = stateless(fixed_dense, time=1, batch=1)
+    model = stateless(fixed_dense, time=2, batch=1)
     model.opset_import[0].version = opset
     model.graph.node[1].name = ""
     changed, contract, _ = inferred(model)
@@ -225,34 +227,90 @@ def test_a_table_of_positions_keeps_the_length() -> None:
     assert any("time axis stays 6 long" in note and "Add" in note for note in notes)
 
 
+def rows_of_frames(path: Path, x: np.ndarray) -> np.ndarray:
+    """Run a file of one step call by call."""
+    model = onnx.load(path)
+    return np.concatenate([run(model, {"x": x[:, t : t + 1]})["y"] for t in range(x.shape[1])], 1)
+
+
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_a_layer_of_one_step_that_starts_anew_in_each_call_stays_so(
+    batch: int | str, tmp_path: Path
+) -> None:
+    """Calls of the file do not know of each other, and those of its import must not either."""
+    path = tmp_path / "theirs.onnx"
+    onnx.save(stateless(back, time=1, batch=batch), path)
+    result = edgernn.import_onnx(path, tmp_path / "ours.onnx")
+    contract = result.metadata.contract
+    assert contract is not None
+    assert not contract.states
+    assert not contract.stream.causal
+    assert result.described.inputs[0].shape == ("batch", 1, WIDTH)
+    (note,) = (note for note in result.described.notes if "does not stream" in note)
+    assert "GRU rnn" in note
+    assert "dynamic time axis" in note
+    session = edgernn.load(tmp_path / "ours.onnx", target="cpu", threads=1)
+    x = drawn(1, 4, WIDTH)
+    got = [session.run({"x": x[:, t : t + 1]})["y"] for t in range(4)]
+    np.testing.assert_allclose(np.concatenate(got, 1), rows_of_frames(path, x), rtol=0, atol=1e-5)
+
+
+def test_one_step_that_the_user_asks_for_streams(tmp_path: Path) -> None:
+    """The file takes many steps, so what its layer remembers is known."""
+    model = stateless(back)
+    onnx.save(model, tmp_path / "theirs.onnx")
+    result = edgernn.import_onnx(tmp_path / "theirs.onnx", tmp_path / "ours.onnx", fix={"time": 1})
+    contract = result.metadata.contract
+    assert contract is not None
+    assert contract.stream.causal
+    assert [state.input for state in contract.states] == ["rnn.h"]
+    assert result.described.inputs[0].shape == ("batch", 1, WIDTH)
+    stream = edgernn.load(tmp_path / "ours.onnx", target="cpu", threads=1).stream()
+    x = drawn(1, 4, WIDTH)
+    got = np.concatenate([stream.step(x[:, t : t + 1]) for t in range(4)], 1)
+    np.testing.assert_allclose(got, run(model, {"x": x})["y"], rtol=0, atol=1e-5)
+
+
 def per_frame(g: Graph, x: str) -> str:
     """Normalize over time and features of one frame: with more frames it would be another thing."""
     mean = g.add("ReduceMean", x, g.ints(1, 2))
     return g.add("Sub", x, mean)
 
 
-def test_one_frame_stays_one_where_more_would_be_something_else(tmp_path: Path) -> None:
-    model = stateless(back, time=1, batch=1, front=per_frame)
-    changed, contract, notes = inferred(model)
+def test_one_frame_that_is_normalized_stays_apart_from_others(tmp_path: Path) -> None:
+    model = stateless(back, time=1, batch=1, front=per_frame, initial=lambda g: "h")
+    state = onnx.helper.make_tensor_value_info("h", 1, [1, 1, HIDDEN])
+    model.graph.input.append(state)
+    node = next(node for node in model.graph.node if node.op_type == "GRU")
+    model.graph.output.add().CopyFrom(state)
+    node.output[1] = model.graph.output[-1].name = "h_next"
+    changed, contract, _ = inferred(model)
     assert contract is not None
     assert contract.stream.causal
+    assert shapes(changed)["x"] == ["batch", "time", WIDTH]
+    x, h, want = drawn(1, 5, WIDTH), np.zeros((1, 1, HIDDEN), np.float32), []
+    for t in range(5):
+        found = run(model, {"x": x[:, t : t + 1], "h": h})
+        h = found["h_next"]
+        want.append(found["y"])
+    session = opened(changed, contract, tmp_path)
+    got = session.run({"x": x})["y"]
+    np.testing.assert_allclose(got, np.concatenate(want, 1), rtol=0, atol=1e-5)
+
+
+def test_one_frame_that_keeps_its_length_says_why() -> None:
+    changed, contract, notes = inferred(stateless(back, time=1, batch=1, front=per_frame))
+    assert contract is not None
     assert shapes(changed)["x"] == ["batch", 1, WIDTH]
     assert any("time axis stays 1 long" in note and "ReduceMean" in note for note in notes)
-    stream = opened(changed, contract, tmp_path).stream()
-    x = drawn(1, 5, WIDTH)
-    normal = x - x.mean(axis=2, keepdims=True)
-    want = run(stateless(back, time=5, batch=1), {"x": normal})  # other weights: shapes only
-    assert np.concatenate([stream.step(x[:, t : t + 1]) for t in range(5)], 1).shape == (
-        want["y"].shape
-    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(perm=st.permutations(range(4)), one=st.sampled_from([1, "dynamic"]))
-def test_any_order_of_axes(perm: list[int], one: int | str) -> None:
+@given(perm=st.permutations(range(4)), fixed=st.booleans())
+def test_any_order_of_axes(perm: list[int], fixed: bool) -> None:
     """x has batch, time, a channel axis of size 1 and features, in any order."""
     g = Graph()
-    whole = [one if one == 1 else "batch", one if one == 1 else "time", 1, WIDTH]
+    whole: list[int | str] = [*((1, 2) if fixed else ("batch", "time")), 1, WIDTH]
     x = g.add("Transpose", "x", perm=[perm.index(at) for at in (1, 0, 2, 3)])
     y, _ = layer(g, "LSTM", g.add("Squeeze", x, g.ints(2)), [])[:2]
     g.add("Squeeze", y, g.ints(1), to="y")

@@ -38,7 +38,7 @@ def convolved(
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(2, 1), (3, 1), (3, 4), (5, 2)])
-@pytest.mark.parametrize(("time", "batch"), [("time", "batch"), (1, 1), (4, 2), ("T", 1)])
+@pytest.mark.parametrize(("time", "batch"), [("time", "batch"), (2, 1), (4, 2), ("T", 1)])
 def test_a_cache_of_a_convolution(
     kernel: int, dilation: int, time: int | str, batch: int | str, tmp_path: Path
 ) -> None:
@@ -61,6 +61,24 @@ def test_a_cache_of_a_convolution(
     zeros = np.zeros((rows, WIDTH, (kernel - 1) * dilation), np.float32)
     want = run(model, {"x": x[:rows, :, :steps], "past": zeros})["y"]
     np.testing.assert_allclose(whole[:rows, :, :steps], want, rtol=0, atol=1e-5)
+
+
+def test_a_layer_that_starts_anew_beside_a_cache_does_so_in_a_stream(tmp_path: Path) -> None:
+    """The file of one step remembers what it says, and its import nothing else."""
+    model = convolved(3, 1, time=1, batch=1, recurrent=True)
+    changed, contract, notes = inferred(model)
+    assert contract is not None
+    assert contract.stream.causal
+    assert [(s.input, s.output) for s in contract.states] == [("past", "tail")]
+    assert shapes(changed)["x"] == ["batch", WIDTH, 1]
+    assert any("time axis stays 1 long" in note and "remembers nothing" in note for note in notes)
+    stream = opened(changed, contract, tmp_path).stream()
+    past, x = np.zeros((1, WIDTH, 2), np.float32), drawn(1, WIDTH, 5)
+    for t in range(5):
+        want = run(model, {"x": x[:, :, t : t + 1], "past": past})
+        past = want["tail"]
+        got = stream.step(x[:, :, t : t + 1])
+        np.testing.assert_allclose(got, want["y"], rtol=0, atol=1e-5)
 
 
 def test_a_cache_that_is_cut_at_a_fixed_place_keeps_the_length() -> None:
@@ -127,22 +145,36 @@ def test_names_alone_are_no_pair() -> None:
     assert contract is None
 
 
-def test_a_signal_with_the_name_of_a_state_is_not_taken_for_one() -> None:
+@pytest.mark.parametrize(("stem", "found"), [("memory", True), ("voice", False)])
+def test_what_only_goes_in_and_out_may_be_a_signal(stem: str, found: bool) -> None:
+    """``audio_in`` and ``audio_out`` look like a state before and after, and are none."""
+    g = Graph()
+    total = g.add("Add", "audio_in", f"{stem}_in")
+    g.add("Tanh", total, to="audio_out")
+    g.add("Sigmoid", total, to=f"{stem}_out")
+    shape = [1, 8]
+    model = g.model({"audio_in": shape, f"{stem}_in": shape},
+                    {"audio_out": shape, f"{stem}_out": shape})  # fmt: skip
+    _, contract, notes = inferred(model)
+    assert (contract is not None) == found
+    assert any("--state audio_in=OUTPUT" in note for note in notes)
+    _changed, contract, _ = inferred(model, **{f"{stem}_in": f"{stem}_out"})
+    assert contract is not None
+    assert [(s.input, s.output) for s in contract.states] == [(f"{stem}_in", f"{stem}_out")]
+    assert list(contract.stream.inputs) == ["audio_in"]
+
+
+def test_states_among_inputs_that_all_have_a_pair() -> None:
     """If every input had a pair, one of them would be the signal."""
     g = Graph()
-    total = g.add("Add", "audio_in", "memory_in")
-    g.add("Tanh", total, to="audio_out")
-    g.add("Sigmoid", total, to="memory_out")
+    total = g.add("Add", "x", "y")
+    g.add("Tanh", total, to="x_next")
+    g.add("Sigmoid", total, to="y_next")
     shape = [1, 8]
-    model = g.model({"audio_in": shape, "memory_in": shape},
-                    {"audio_out": shape, "memory_out": shape})  # fmt: skip
+    model = g.model({"x": shape, "y": shape}, {"x_next": shape, "y_next": shape})
     _, contract, notes = inferred(model)
     assert contract is None
-    assert any("--state audio_in=audio_out, --state memory_in=memory_out" in n for n in notes)
-    _changed, contract, _ = inferred(model, memory_in="memory_out")
-    assert contract is not None
-    assert [(s.input, s.output) for s in contract.states] == [("memory_in", "memory_out")]
-    assert list(contract.stream.inputs) == ["audio_in"]
+    assert any("--state x=x_next, --state y=y_next" in note for note in notes)
 
 
 def test_a_sequence_with_the_name_of_a_state_needs_a_word() -> None:

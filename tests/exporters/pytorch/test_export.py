@@ -233,6 +233,10 @@ def _by_value(module: Any, x: Tensor) -> Tensor:
     return y if float(x.sum()) > 0 else -y
 
 
+def _always_dropping(module: Any, x: Tensor) -> Tensor:
+    return nn.functional.dropout(module.spare(module.rnn(x)[0])[0], 0.5)
+
+
 def _merged(module: Any, x: Tensor) -> Tensor:
     return module.spare(module.rnn(x)[0])[0].reshape(-1, 7)
 
@@ -245,15 +249,20 @@ def _merged(module: Any, x: Tensor) -> Tensor:
         (lambda module, x: 3, "returned int without a tensor"),
         (lambda module, x: {"x": module.spare(module.rnn(x)[0])[0]}, "distinct names, but x"),
         (_merged, "batch and time in one axis"),
-        (_by_value, "cannot export WithForward.*Python control flow"),
+        (_by_value, r"WithForward: test_export.py, line \d+ \(return y .*values of a tensor"),
+        (_always_dropping, "other values in each pass .*training=self.training"),
     ],
 )
 def test_forwards_that_cannot_be_exported_are_named(
-    tmp_path: Path, forward: Callable[[Any, Tensor], Any], expected: str
+    tmp_path: Path,
+    forward: Callable[[Any, Tensor], Any],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ModelError, match=expected) as caught:
         export(WithForward(forward), X, tmp_path / "a.onnx", load=open_cpu)
     assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")  # PyTorch prints the graph that it gave up on
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,6 +271,8 @@ def test_forwards_that_cannot_be_exported_are_named(
     [
         (nn.Linear(5, 2), "has no nn.LSTM, nn.GRU or nn.RNN layer"),
         (Tagger("gru").double(), "float64.*module.float"),
+        (Tagger("gru").to("meta"), "'rnn.weight_ih_l0' has no values yet; load a checkpoint"),
+        (nn.Sequential(nn.LazyLinear(5), nn.GRU(5, 7)), "'0.weight' has no values yet.*run the"),
         (Tagger("gru", bidirectional=True), "causal=True, but layer 'rnn' is bidirectional"),
     ],
 )
@@ -322,6 +333,20 @@ def test_a_module_that_depends_on_the_length_is_refused(tmp_path: Path) -> None:
     assert caught.value.exit_code in (3, 5)
     assert re.search("control flow|off by", str(caught.value))
     assert list(tmp_path.iterdir()) == []
+
+
+class Gaps(Tagger):
+    """Takes the logarithm of how long ago the step before was."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.log1p(x))
+
+
+def test_inputs_that_are_never_negative_are_drawn_so(tmp_path: Path) -> None:
+    example = torch.rand(1, 10, 5, generator=torch.Generator().manual_seed(0))
+    assert export(Gaps("gru"), (example,), tmp_path / "a.onnx", load=open_cpu).gate is not None
+    with pytest.raises(AccuracyGateError, match=r"NaN or infinite .* in output 'y'"):
+        export(Gaps("gru"), (example - 0.5,), tmp_path / "a.onnx", load=open_cpu)
 
 
 def test_a_non_causal_module_may_need_long_sequences(tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ def _every_other(m: Any, x: Tensor) -> Tensor:
     return torch.stack(outs, 1)
 
 
+def _from_the_second(m: Any, x: Tensor) -> Tensor:
+    h = torch.tanh(zeros(x) + x[:, 0, :1])
+    outs = [h]
+    for t in range(1, x.shape[1]):
+        h = m.gru(x[:, t], h)
+        outs.append(h)
+    return torch.stack(outs, 1)
+
+
 def _by_value(m: Any, x: Tensor) -> Tensor:
     h, outs = zeros(x), []
     for t in range(x.shape[1]):
@@ -77,6 +86,10 @@ def _by_value(m: Any, x: Tensor) -> Tensor:
         (_numbered, "cannot be rolled back.*number differs from step to step"),
         (_two_before, "cannot be rolled back.*two steps before"),
         (_every_other, "cannot be rolled back"),
+        (
+            _from_the_second,
+            r"hands on 'gru.h' has no step where .* only one.*all steps",
+        ),
         (_by_value, "cannot trace Looping.*control flow on values"),
     ],
 )

@@ -19,7 +19,7 @@ from helpers.stateful_modules import (
     Translator,
     TwoPaths,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from edgernn.contract import Axes, Contract
 from edgernn.errors import InputError, ModelError
@@ -203,3 +203,69 @@ def test_files_quantize_and_run_as_generated_code(
                 if contract.stream.outputs[key].time is not None:
                     np.testing.assert_allclose(got[key], value, atol=1e-4)
         session.close()
+
+
+class Policy(nn.Module):
+    """One step of an agent: a dict of states in, the same out; optionally an unchanged input."""
+
+    def __init__(self, echo: bool = False) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(5, 7)
+        self.head = nn.Linear(7, 3)
+        self.echo = echo
+
+    def forward(self, obs: Tensor, goal: Tensor, hidden: dict[str, Tensor]) -> dict[str, Any]:
+        h, c = self.cell(obs + goal, (hidden["h"], hidden["c"]))
+        found = {"action": self.head(h), "hidden": {"h": h, "c": c}}
+        return {**found, "goal": goal} if self.echo else found
+
+
+def policy_args(rows: int = 1) -> tuple[Any, ...]:
+    hidden = {"h": torch.zeros(rows, 7), "c": torch.zeros(rows, 7)}
+    return torch.zeros(rows, 5), torch.zeros(rows, 5), hidden
+
+
+def test_what_comes_back_under_its_name_is_a_state(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Policy().eval()
+    exported, contract = write(tmp_path, module, *policy_args())
+    assert [(s.input, s.output) for s in contract.states] == [("h", "h.next"), ("c", "c.next")]
+    stream, hidden = open_cpu(exported.path).stream(batch=2), policy_args(2)[2]
+    for _ in range(4):
+        obs, goal = torch.randn(2, 5), torch.randn(2, 5)
+        with torch.no_grad():
+            want = module(obs, goal, hidden)
+        hidden = want["hidden"]
+        got = stream.step({"obs": obs.numpy(), "goal": goal.numpy()})
+        np.testing.assert_allclose(got["action"], want["action"], atol=1e-6)
+
+
+def test_what_comes_back_unchanged_is_no_state() -> None:
+    with pytest.raises(ModelError, match=r"distinct names, but goal occurs twice.*states="):
+        read(Policy(echo=True), *policy_args())
+
+
+class NamedBeside(nn.Module):
+    """A layer whose state is an argument, after one that starts from an image or looks ahead."""
+
+    def __init__(self, bidirectional: bool) -> None:
+        super().__init__()
+        self.image = nn.Linear(4, 7)
+        self.front = nn.GRU(5, 7, batch_first=True, bidirectional=bidirectional)
+        self.rnn = nn.GRU(14 if bidirectional else 7, 7, batch_first=True)
+
+    def forward(self, x: Tensor, image: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        first = None if self.front.bidirectional else self.image(image)[None]
+        return self.rnn(self.front(x, first)[0], torch.tanh(h))
+
+
+@pytest.mark.parametrize(
+    ("bidirectional", "expected"), [(True, "is bidirectional"), (False, "starts from a state")]
+)
+def test_a_named_state_does_not_hide_why_a_module_cannot_stream(
+    bidirectional: bool, expected: str
+) -> None:
+    args = X, torch.zeros(1, 4), torch.zeros(1, 1, 7)
+    found = read(NamedBeside(bidirectional), *args, states={"h": "y1"})
+    assert [text for text in found.whole_only if f"'front' {expected}" in text]
+    assert not [text for text in found.whole_only if "'rnn'" in text]

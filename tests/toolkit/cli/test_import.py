@@ -141,3 +141,15 @@ def test_a_terminal_is_asked(
     asked.clear()
     assert cli("import", tmp_path / "model.onnx", "-o", clean, "-y").code == 0
     assert not asked
+
+
+def test_names_of_a_foreign_file_do_not_control_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    hostile = "x\x1b[2J\nproven against the original"
+    model = lstm_model()
+    model.graph.input[0].name = hostile
+    for node in model.graph.node:
+        node.input[:] = [hostile if name == "x" else name for name in node.input]
+    done = cli("import", save(model, tmp_path), "-o", tmp_path / "clean.onnx")
+    assert done.code == 0, done.err
+    assert "\x1b" not in done.out + done.err
+    assert r"input         x\x1b[2J\nproven against the original float32" in done.out

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
+_FOREIGN_SECONDS = 300
+
 
 def load(path: PathLike, target: str = "cpu", **options: Any) -> Session:
     """Load a model on a target (see `edgernn_runtimes.load`).
@@ -92,7 +94,10 @@ def open_pair(encoder: PathLike, decoder: PathLike, target: str = "cpu", **optio
 
 
 def plain() -> Any:
-    """Return what opens a foreign file on one thread of the processor, for its proof."""
+    """Return what opens a foreign file on one thread of the processor, for its proof.
+
+    A run may take five minutes, for a loop in such a file may have no end.
+    """
     from edgernn_runtimes.plain import open_plain
 
-    return partial(open_plain, threads=1)
+    return partial(open_plain, threads=1, seconds=_FOREIGN_SECONDS)

@@ -77,7 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = result if isinstance(result, int) else 0
     except EdgernnError as error:
         if not _is_helper_process():  # those say the same as the main process
-            click.echo(f"error: {error}", err=True)
+            from edgernn.cli.options import printable
+
+            click.echo(f"error: {printable(str(error))}", err=True)
         code = error.exit_code
     except click.ClickException as error:
         error.show()

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgernn.cli.limits import SIZE
-from edgernn.cli.options import FILE, human_bytes, json_option, model_argument, print_json
+from edgernn.cli.options import (
+    FILE,
+    human_bytes,
+    json_option,
+    model_argument,
+    print_json,
+    printable,
+)
 from edgernn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,9 +132,14 @@ def _confirmed(described: Described) -> bool:
 def _show(described: Described) -> None:
     """Print what the model takes, gives and remembers."""
     for note in described.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {_line(note)}", err=True)
     for label, text in _lines(described):
-        click.echo(f"{label:<14}{text}")
+        click.echo(f"{label:<14}{_line(text)}")
+
+
+def _line(text: str) -> str:
+    """Return text, with names that the file chose, as one line that controls no terminal."""
+    return printable(text).replace("\n", "\\n")
 
 
 def _lines(described: Described) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,14 @@ isa_option = click.option(
     "--isa",
     help="Target native: avx2 or portable; emulated targets: portable. Default: the best.",
 )
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return text with characters that control a terminal escaped, for names in foreign files."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def model_argument(name: str, **settings: Any) -> Callable[[F], F]:

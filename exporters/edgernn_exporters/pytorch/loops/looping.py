@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 BATCH = Size("batch")
+PLAIN = torch.contiguous_format
 
 
 class LoopRun:
@@ -129,7 +130,7 @@ class LoopRun:
         value = after.value
         if not after.varies:
             value = value.expand(self.run.value(self.count), *value.shape)
-        _, before = scan(_delay, [self.init(number)], [value], dim=0)
+        _, before = scan(_delay, [self.init(number).contiguous()], [value], dim=0)
         return Series(before[0], True)
 
 
@@ -232,10 +233,11 @@ def _run_scan(state: LoopRun, stage: Scanned) -> None:
             args = [_evaluate(arg, known) for arg in operation.args]
             kwargs = {name: _evaluate(tree, known) for name, tree in operation.kwargs}
             known[Local(at)] = operation.target(*args, **kwargs)
-        after = [_evaluate(c.next, known).clone() for c in carried]
+        after = [_evaluate(c.next, known).clone(memory_format=PLAIN) for c in carried]
         return after or [before[0].clone()], [_evaluate(unit, known).clone() for unit in stage.outs]
 
-    first = [state.init(number) for number in stage.carried]
+    # PyTorch's scan wants one memory layout before and after a step.
+    first = [state.init(number).contiguous() for number in stage.carried]
     if not first:  # nor one without a state
         first = [torch.zeros(1)]
     finals, ys = scan(step, first, list(given.values()), dim=0)
@@ -258,7 +260,7 @@ def _fixed_parts(tree: Tree) -> Iterator[Tree]:
 
 
 def _delay(before: list[Tensor], xs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    return [xs[0].clone()], [before[0].clone()]
+    return [xs[0].clone(memory_format=PLAIN)], [before[0].clone()]
 
 
 def _evaluate(tree: Tree, known: dict[Tree, Any]) -> Any:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from edgernn.errors import EdgernnError, ModelError
+from edgernn.errors import EdgernnError, ModelError, first_line
 from edgernn_exporters.pytorch.loops.cells import naming_states
-from edgernn_exporters.pytorch.loops.expressions import Program
+from edgernn_exporters.pytorch.loops.expressions import Loop, Program
 from edgernn_exporters.pytorch.loops.finding import Complaint, find_loops, repeated
 from edgernn_exporters.pytorch.loops.lengths import for_any_length
 from edgernn_exporters.pytorch.loops.matching import IrregularError
 from edgernn_exporters.pytorch.loops.reading import Reading, read
+from edgernn_exporters.pytorch.tracer import quiet, reason_of
 
 TIME = "time"
 LENGTHS = ((4, 7), (16, 23), (64, 91))  # tried in this order: some modules need long sequences
@@ -65,6 +65,7 @@ def roll(wrapper: nn.Module, args: Sequence[Tensor], shapes: Shapes) -> Rolled |
     except IrregularError as error:
         complaints = [complaint for _, own in found for complaint in own]
         raise ModelError(_refusal(complaints, str(error))) from None
+    _require_steps(program)
     return Rolled(program, short.constants)
 
 
@@ -73,8 +74,7 @@ def _readings(
 ) -> tuple[tuple[int, int], tuple[Reading, Reading]]:
     module = wrapper.module
     assert isinstance(module, nn.Module)
-    with naming_states(module), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what PyTorch itself has deprecated
+    with naming_states(module), torch.no_grad(), quiet():
         for pair in LENGTHS:
             try:
                 short, long = (_read(wrapper, args, shapes, length) for length in pair)
@@ -84,15 +84,14 @@ def _readings(
                 last = error
             else:
                 return pair, (short, long)
-    text = (str(last).strip() or type(last).__name__).splitlines()[0]
-    if found := re.search(r"Constraints violated \((\w+)", text):
+    if found := re.search(r"Constraints violated \((\w+)", first_line(last)):
         raise ModelError(
             f"the size {found[1]!r} of an input was found to vary, but forward needs it as it is "
             f"in the example; say which axes of the input are fixed with axes={{...}} (--axes): "
             f'axes={{"x": ("batch", "time", None)}}'
         )
     raise ModelError(
-        f"PyTorch cannot trace {type(module).__name__}: {text[:300]}; use tensor operations "
+        f"PyTorch cannot trace {type(module).__name__}: {reason_of(last)}; use tensor operations "
         f"instead of Python control flow on values"
     )
 
@@ -122,6 +121,17 @@ def _require_equal_constants(short: Reading, long: Reading) -> None:
             raise ModelError(
                 f"forward makes the constant tensor {name!r} out of the length of the sequence; "
                 f"make it with tensor operations, such as torch.arange"
+            )
+
+
+def _require_steps(program: Program) -> None:
+    """Refuse loops without a step: ONNX Runtime ends the process on a GRU of length 0."""
+    for loop in program.items:
+        if isinstance(loop, Loop) and loop.count.factor + loop.count.offset < 1:
+            names = ", ".join(repr(carried.name) for carried in loop.carried)
+            raise ModelError(
+                f"the Python loop over time that hands on {names} has no step where a sequence has "
+                f"only one, which ONNX Runtime cannot run; let the loop run over all steps"
             )
 
 
