@@ -16,7 +16,7 @@ from edgernn.errors import InputError, UsageError
 from edgernn.metadata import Metadata
 from edgernn.npz import read_npz
 from edgernn.sessions import Array, Arrays
-from edgernn.tasks import get_task
+from edgernn.tasks import get_task, task_data
 from edgernn.tasks.base import DataSource
 
 SAMPLES = 200
@@ -61,7 +61,7 @@ def read_sequences(
         raise UsageError(f"--samples must be at least 1, got {samples}")
     text = os.fspath(data)
     if text.startswith(TASK):
-        return list(_of_task(text.removeprefix(TASK), source or DataSource(), samples))
+        return list(_of_task(text.removeprefix(TASK), metadata, source, samples))
     path = Path(text)
     read = _of_npz if path.suffix.lower() == ".npz" else _of_files
     sequences = read(path, metadata, samples)
@@ -94,15 +94,18 @@ def _rows(value: Array, axes: Axes | None) -> Array:
     return np.moveaxis(value, front, range(len(front))).reshape(count, rest)
 
 
-def _of_task(name: str, source: DataSource, samples: int) -> Iterator[Arrays]:
-    split = get_task(name).splits(source)["train"]
-    chosen, place = _spread(len(split), samples), 0
+def _of_task(
+    name: str, metadata: Metadata, source: DataSource | None, samples: int
+) -> Iterator[Arrays]:
+    split = task_data(metadata, "the model", name, source)[1]["train"]
+    rows = sum(len(batch.x) for batch in split.batches(_BATCH))  # a series counts its steps
+    chosen, place = _spread(rows, samples), 0
     for batch in split.batches(_BATCH):
         size = len(batch.x)
-        rows = chosen[(chosen >= place) & (chosen < place + size)] - place
+        taken = chosen[(chosen >= place) & (chosen < place + size)] - place
         place += size
-        if len(rows):
-            yield {"x": batch.x[rows]}
+        if len(taken):
+            yield {key: value[taken] for key, value in batch.inputs.items()}
 
 
 def _of_files(path: Path, metadata: Metadata, samples: int) -> list[Arrays]:

@@ -29,11 +29,14 @@ def test_json_round_trip(cell: str, i: int, h: int, o: int, layers: int, both: b
         ({"input_size": True}, "input_size is True"),
         ({"output_size": -1}, "output_size is -1"),
         ({"bidirectional": "no"}, "bidirectional is 'no'"),
+        ({"kind": "poem"}, "kind 'poem' .* sequence, forecast, text, language"),
+        ({"kind": "text"}, "embedding_size is 0; .* at least 1"),
+        ({"embedding_size": 3}, "embedding_size is 3, but a sequence network takes features"),
     ],
 )
 def test_bad_value_is_named(changes: dict[str, Any], words: str) -> None:
     values = {"cell": "gru", "input_size": 2, "hidden_size": 8, "output_size": 4, "layers": 1}
-    values = {**values, "bidirectional": False, **changes}
+    values |= {"bidirectional": False, "kind": "sequence", "embedding_size": 0, **changes}
     with pytest.raises(UsageError, match=words):
         ModelConfig(**values)
     with pytest.raises(CheckpointError, match=f"run.json: {words}"):

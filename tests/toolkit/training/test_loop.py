@@ -241,7 +241,7 @@ def test_interrupted_before_anything_was_written(
         ({"size": 0}, InputError, "the train split is empty"),
         ({"learning_rate": 1e38, "clip_norm": 1e30, "dropout": 0.0}, ModelError,
          "epoch 1: the training diverged; lower the learning rate"),
-        ({"loss": "hinge"}, UsageError, "'hinge'; choose one of cross_entropy_of_mean"),
+        ({"loss": "hinge"}, UsageError, "'hinge'; choose one of cross_entropy, "),
         ({"metric": Metric("f1", True)}, UsageError, "measures accuracy, .* metric is f1"),
         ({"config": ModelConfig("gru", 3, 8, 4)}, UsageError, "input_size is 3, .* has 2"),
         ({"config": ModelConfig("gru", 2, 8, 5)}, UsageError, "output_size is 5, .* has 4; use 4"),

@@ -47,7 +47,7 @@ def test_data_may_have_moved(finished: RunInfo) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "format 2, this edgernn reads format 1"),
+        ({"format": 1}, "format 1, this edgernn reads format 2"),
         ({"model": {"cell": "gru"}}, "exactly the keys"),
         ({"recipe": {"epoch": 3}}, "damaged"),
         ({"history": None}, "damaged"),

@@ -18,7 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from edgernn.tasks.base import Arrays, Batch, DataSource, Metric, Recipe, Run, Split
+from edgernn.tasks.base import (
+    Arrays,
+    Batch,
+    DataSource,
+    Metric,
+    Network,
+    Origin,
+    Recipe,
+    Run,
+    Split,
+)
 
 SPEEDS = np.array([-1.2, -0.4, 0.4, 1.2])
 RECIPE = Recipe(
@@ -86,18 +96,22 @@ class Turns:
     validation_gain: float = 1.0
     name: str = "turns"
     summary: str = "How a point circles"
+    origin: Origin = field(default_factory=lambda: Origin("drawn at random", "none", "", 0))
+    network: Network = field(default_factory=Network)
     metric: Metric = field(default_factory=lambda: Metric("accuracy", higher_is_better=True))
     input_size: int = 2
     output_size: int = len(SPEEDS)
     loss: str = "cross_entropy_of_mean"
     frame_rate_hz: float | None = None
 
-    def splits(self, source: DataSource) -> Mapping[str, Split]:
+    def splits(
+        self, source: DataSource, preprocessing: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Split]:
         train = TurnsSplit(self.size, 1, self.poison, self.pause_s, self.repeats, self.gain)
         validation = TurnsSplit(100, 2, gain=self.validation_gain)
         return {"train": train, "validation": validation, "test": TurnsSplit(100, 3)}
 
-    def preprocessing(self) -> dict[str, Any]:
+    def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
         return {"kind": "none", "columns": ("x", "y")}
 
     def score(self, run: Run, split: Split) -> dict[str, float]:
@@ -115,7 +129,7 @@ class Turns:
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
         return {"x": np.load(path)[None]}
 
-    def answer(self, outputs: Mapping[str, np.ndarray]) -> str:
+    def answer(self, outputs: Mapping[str, np.ndarray], preprocessing: Mapping[str, Any]) -> str:
         return self.labels()[int(outputs["y"].mean(axis=1).argmax())]
 
     def labels(self) -> Sequence[str]:

@@ -12,6 +12,16 @@ from edgernn.tasks.base import DataSource, Split, Task
 # Name -> "module:attribute". To add a task: write the module, add a line.
 TASKS = {
     "keywords": "edgernn.tasks.keywords:TASK",
+    "speech": "edgernn.tasks.speech:TASK",
+    "forecast": "edgernn.tasks.forecast:TASK",
+    "sentiment": "edgernn.tasks.sentiment:TASK",
+    "language": "edgernn.tasks.language:TASK",
+    "translate": "edgernn.tasks.translate:TASK",
+    "health": "edgernn.tasks.health:TASK",
+    "motion": "edgernn.tasks.motion:MOTION",
+    "vowels": "edgernn.tasks.motion:VOWELS",
+    "adding": "edgernn.tasks.memory:ADDING",
+    "copying": "edgernn.tasks.memory:COPYING",
 }
 
 
@@ -52,9 +62,7 @@ def task_data(
     if name is None:
         raise UsageError(f"{where} names no task; say which one with --task")
     found, made = get_task(name), metadata.preprocessing
-    if made is not None and dict(made) != found.preprocessing():
-        raise ModelError(
-            f"{where} was made with other preprocessing than task {name} has now, so its accuracy "
-            f"would be wrong; train and export it again, or use the version that made it"
-        )
-    return found, found.splits(source or DataSource())
+    try:
+        return found, found.splits(source or DataSource(), made)
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from None

@@ -21,10 +21,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgernn.training.cells import recurrent_cell
     from edgernn.training.checkpoint import load_run, load_weights
-    from edgernn.training.config import CELLS, PRECISIONS, ModelConfig, TrainOptions
+    from edgernn.training.config import CELLS, PRECISIONS, ModelConfig, TrainOptions, advised
     from edgernn.training.loop import train
     from edgernn.training.losses import LOSSES
-    from edgernn.training.models import SequenceModel, build_model
+    from edgernn.training.models import (
+        NETWORKS,
+        ForecastModel,
+        LanguageModel,
+        SequenceModel,
+        TextClassifier,
+        build_model,
+    )
     from edgernn.training.progress import Progress, show_progress
     from edgernn.training.quantized import (
         QuantGRU,
@@ -41,8 +48,11 @@ if TYPE_CHECKING:
 _MODULES = {
     "CELLS": "config",
     "LOSSES": "losses",
+    "NETWORKS": "models",
     "PRECISIONS": "config",
     "EpochRecord": "runs",
+    "ForecastModel": "models",
+    "LanguageModel": "models",
     "ModelConfig": "config",
     "Progress": "progress",
     "QatInfo": "runs",
@@ -52,7 +62,9 @@ _MODULES = {
     "QuantRNN": "quantized",
     "RunInfo": "runs",
     "SequenceModel": "models",
+    "TextClassifier": "models",
     "TrainOptions": "config",
+    "advised": "config",
     "build_model": "models",
     "load_run": "checkpoint",
     "load_weights": "checkpoint",
@@ -69,8 +81,11 @@ _MODULES = {
 __all__ = [
     "CELLS",
     "LOSSES",
+    "NETWORKS",
     "PRECISIONS",
     "EpochRecord",
+    "ForecastModel",
+    "LanguageModel",
     "ModelConfig",
     "Progress",
     "QatInfo",
@@ -80,7 +95,9 @@ __all__ = [
     "QuantRNN",
     "RunInfo",
     "SequenceModel",
+    "TextClassifier",
     "TrainOptions",
+    "advised",
     "build_model",
     "load_run",
     "load_weights",

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from edgernn.errors import CheckpointError
 from edgernn.files import write_bytes, write_text
-from edgernn.training.models import SequenceModel, build_model
+from edgernn.training.models import Model, build_model
 from edgernn.training.quantized import to_quantized
 from edgernn.training.runs import RUN_FILE, RunInfo, SavedFile, read_run
 from edgernn.training.tensors import Tensors, from_bytes, put_into, read_tensors, to_bytes
@@ -41,7 +41,7 @@ _LEFT_OVER = re.compile(
 )
 
 
-def load_run(folder: str | Path) -> tuple[SequenceModel, RunInfo]:
+def load_run(folder: str | Path) -> tuple[Model, RunInfo]:
     """Load the best network of a run, in evaluation mode, on the CPU.
 
     After quantization-aware training its layers are quantized ones.

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from edgernn.errors import CheckpointError, UsageError
 from edgernn.integer import INTEGER
-from edgernn.tasks.base import DataSource
+from edgernn.tasks.base import DataSource, Task
 
 CELLS = ("lstm", "gru", "rnn")
+KINDS = {
+    "sequence": False,
+    "forecast": False,
+    "text": True,
+    "language": True,
+    "translation": True,
+}  # takes symbols?
 PRECISIONS = ("fp32", "bf16", "fp16")
 _MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Describe one recurrent network with a linear layer on top.
+    """Describe one recurrent network.
 
     Attributes:
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"`` (tanh).
-        input_size: Features of one time step.
+        input_size: Features of one time step, or symbols that there are.
         hidden_size: Units of each recurrent layer and direction.
-        output_size: Outputs of one time step.
+        output_size: Outputs of one time step, or of one row.
         layers: Stacked recurrent layers.
         bidirectional: Whether every layer also reads backwards; such a model has no step form.
+        kind: What is around the recurrent layers: a key of `edgernn.training.NETWORKS`.
+        embedding_size: Numbers that stand for a symbol; 0 where the input is features.
 
     Raises:
         UsageError: A value is not allowed.
@@ -42,14 +51,24 @@ class ModelConfig:
     output_size: int
     layers: int = 1
     bidirectional: bool = False
+    kind: str = "sequence"
+    embedding_size: int = 0
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise UsageError(f"cell {self.cell!r} is not known; choose one of {', '.join(CELLS)}")
+        if self.kind not in KINDS:
+            raise UsageError(f"kind {self.kind!r} is not known; choose one of {', '.join(KINDS)}")
         for name in ("input_size", "hidden_size", "output_size", "layers"):
             _require_integer(name, getattr(self, name), 1)
         if not isinstance(self.bidirectional, bool):
             raise UsageError(f"bidirectional is {self.bidirectional!r}; it must be true or false")
+        _require_integer("embedding_size", self.embedding_size, int(KINDS[self.kind]))
+        if self.embedding_size and not KINDS[self.kind]:
+            raise UsageError(
+                f"embedding_size is {self.embedding_size}, but a {self.kind} network takes "
+                f"features, which have no embedding; use 0"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the values as a JSON object."""
@@ -76,6 +95,26 @@ class ModelConfig:
             return ModelConfig(**values)
         except UsageError as error:
             raise CheckpointError(f"{where}: {error}") from None
+
+
+def advised(task: Task, **changes: Any) -> ModelConfig:
+    """Return the architecture that a task recommends.
+
+    Args:
+        task: Its sizes and its network.
+        **changes: Other values of `Network`, such as ``hidden_size=32``; None changes nothing.
+
+    Raises:
+        UsageError: A value is not allowed.
+
+    Example:
+        >>> from edgernn.tasks import get_task
+        >>> advised(get_task("keywords"), cell="lstm").hidden_size
+        64
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    network = replace(task.network, **given)
+    return ModelConfig(input_size=task.input_size, output_size=task.output_size, **asdict(network))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from edgernn.errors import InputError, ModelError
 from edgernn.tasks.base import Arrays, Batch, Recipe, Split
+from edgernn.training.config import ModelConfig
 from edgernn.training.losses import Loss
-from edgernn.training.models import SequenceModel
+from edgernn.training.models import Model
 from edgernn.training.processes import share_of
 from edgernn.training.schedule import average_decay, learning_rate, seed_of
 from edgernn.training.tensors import Tensors, put_into, select
@@ -41,17 +42,17 @@ class Learner:
     """
 
     accelerator: Any
-    model: SequenceModel
+    model: Model
     wrapped: nn.Module
     optimizer: torch.optim.AdamW
     stepper: Any
-    average: SequenceModel | None
+    average: Model | None
     recipe: Recipe
     seed: int
     loss: Loss
 
     @property
-    def judged(self) -> SequenceModel:
+    def judged(self) -> Model:
         """The network that is validated and kept."""
         return self.model if self.average is None else self.average
 
@@ -61,7 +62,7 @@ def set_up(
     recipe: Recipe,
     seed: int,
     loss: Loss,
-    make: Callable[[], SequenceModel],
+    make: Callable[[], Model],
 ) -> Learner:
     """Make a network, with random numbers that follow from the seed, and its optimizer."""
     torch.manual_seed(seed_of(seed, 0, 0))
@@ -102,7 +103,7 @@ def train_epoch(
     total, count, rate = torch.zeros((), device=accelerator.device), 0, 0.0
     learner.wrapped.train()
     batches = split.epoch(epoch, seed=learner.seed, batch_size=recipe.batch_size)
-    for step, batch in enumerate(_checked(batches, learner.model.rnn.input_size)):
+    for step, batch in enumerate(_checked(batches, learner.model.config)):
         done = (epoch - 1 + min(step / steps, 1.0)) / recipe.epochs
         rate = learning_rate(done, recipe.learning_rate)
         total += _step(learner, batch, rate)
@@ -122,14 +123,16 @@ def train_epoch(
     return mean, rate
 
 
-def runner(model: SequenceModel, device: torch.device) -> Callable[[Arrays], Arrays]:
-    """Return a function from ``{"x": [B, T, F]}`` to ``{"y": [B, T, O]}``, in evaluation mode."""
+def runner(model: Model, device: torch.device) -> Callable[[Arrays], Arrays]:
+    """Return a function from the network's inputs by name to ``{"y": ...}``, in evaluation mode."""
     model.eval()
 
     def run(inputs: Arrays) -> Arrays:
+        given = {name: torch.tensor(value, device=device) for name, value in inputs.items()}
         with torch.inference_mode():
-            outputs = model(torch.tensor(inputs["x"], device=device))
-        return {"y": outputs.float().cpu().numpy()}
+            outputs = model.predict(**given)
+        outputs = outputs.float() if outputs.is_floating_point() else outputs
+        return {"y": outputs.cpu().numpy()}
 
     return run
 
@@ -169,7 +172,8 @@ def _step(learner: Learner, batch: Batch, rate: float) -> Tensor:
     x, lengths, targets, weights = share_of(batch, learner.accelerator)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
-    outputs = learner.wrapped(x, lengths)
+    teacher = (targets,) if learner.model.config.kind == "translation" else ()
+    outputs = learner.wrapped(x, lengths, *teacher)
     rows = learner.loss(outputs, lengths, targets, learner.recipe.label_smoothing)
     learner.accelerator.backward((rows * weights).sum())
     learner.accelerator.clip_grad_norm_(learner.wrapped.parameters(), learner.recipe.clip_norm)
@@ -184,15 +188,24 @@ def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         kept.lerp_(new, 1.0 - decay)
 
 
-def _checked(batches: Iterator[Batch], input_size: int) -> Iterator[Batch]:
+def _checked(batches: Iterator[Batch], config: ModelConfig) -> Iterator[Batch]:
     for number, batch in enumerate(batches):
         where = f"training batch {number}"
-        if batch.x.ndim != 3 or batch.x.shape[2] != input_size:
+        symbols = config.embedding_size > 0
+        wanted = "[rows, time]" if symbols else f"[rows, time, {config.input_size}]"
+        if batch.x.ndim != (2 if symbols else 3) or batch.x.shape[2:] not in (
+            (), (config.input_size,)
+        ):  # fmt: skip
             raise InputError(
-                f"{where} has shape {list(batch.x.shape)}, the network takes "
-                f"[rows, time, {input_size}]; correct the task"
+                f"{where} has shape {list(batch.x.shape)}, the network takes {wanted}; correct "
+                f"the task"
             )
-        if not np.isfinite(batch.x).all():
+        if symbols and not 0 <= batch.x.min() <= batch.x.max() < config.input_size:
+            raise InputError(
+                f"{where} holds symbols from {batch.x.min()} to {batch.x.max()}, the network knows "
+                f"0 to {config.input_size - 1}; correct the task"
+            )
+        if not (np.isfinite(batch.x).all() and np.isfinite(batch.targets).all()):
             raise InputError(f"{where} holds a value that is not finite; look for it in the data")
         if batch.lengths.min(initial=1) < 1:
             raise InputError(f"{where} holds an empty sequence; remove it from the data")

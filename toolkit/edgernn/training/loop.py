@@ -26,11 +26,12 @@ from edgernn.training.learner import (
     train_epoch,
 )
 from edgernn.training.losses import LOSSES
-from edgernn.training.models import SequenceModel, build_model
+from edgernn.training.models import Model
 from edgernn.training.opening import check_folder, open_run, plan_run
 from edgernn.training.processes import on_main, precision_of, start
 from edgernn.training.progress import OnProgress, Progress
 from edgernn.training.qat import quantized_network, recipe_and_start, with_ranges
+from edgernn.training.remembering import new_model
 from edgernn.training.runs import RUN_FILE, EpochRecord, RunInfo, read_run
 from edgernn.training.tensors import Tensors
 
@@ -88,7 +89,8 @@ def _train(
     accelerator = start(options.precision)
     on_main(accelerator, lambda: check_folder(options))
     with accelerator.local_main_process_first():  # the first one may have to download the data
-        splits = task.splits(options.source)
+        given = None if options.parent is None else read_run(options.parent).preprocessing
+        splits = task.splits(options.source, given)
     precision = precision_of(accelerator)
     recipe, qat = recipe_and_start(task, config, options, precision)
 
@@ -123,10 +125,10 @@ def _train(
     return run
 
 
-def _network(run: RunInfo, parent: Path | None, splits: Mapping[str, Split]) -> SequenceModel:
+def _network(run: RunInfo, parent: Path | None, splits: Mapping[str, Split]) -> Model:
     """Make the network at the start of a run."""
     if parent is None:
-        return build_model(run.model, dropout=run.recipe.dropout)
+        return new_model(run.model, run.recipe)
     return quantized_network(run, parent, splits["train"])
 
 

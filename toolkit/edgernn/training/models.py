@@ -1,31 +1,37 @@
-"""The networks that edgernn trains: recurrent layers with a linear layer on every time step."""
+"""The networks that edgernn trains, by kind; a new one is a class and a line in `NETWORKS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from edgernn.errors import UsageError
 from edgernn.training.config import ModelConfig
+from edgernn.training.translation import TranslationModel
 
 _RECURRENT: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_EXAMPLE_STEPS = 50
 
 
-class SequenceModel(nn.Module):
-    """Map features ``[B, T, F]`` to one output per time step ``[B, T, O]``.
+class _Recurrent(nn.Module):
+    """Hold dropout, recurrent layers and a linear layer, which all the networks here have.
 
     Attributes:
+        config: Cell and sizes.
         dropout: On the recurrent layer's input and output.
         rnn: `torch.nn.LSTM`, `torch.nn.GRU` or `torch.nn.RNN`, batch first.
         head: Linear layer from the hidden state to the outputs.
     """
 
-    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+    def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
+        self.config = config
         self.dropout = nn.Dropout(dropout)
         self.rnn = _RECURRENT[config.cell](
-            input_size=config.input_size,
+            input_size=config.embedding_size or config.input_size,
             hidden_size=config.hidden_size,
             num_layers=config.layers,
             bidirectional=config.bidirectional,
@@ -34,6 +40,30 @@ class SequenceModel(nn.Module):
         )
         directions = 2 if config.bidirectional else 1
         self.head = nn.Linear(directions * config.hidden_size, config.output_size)
+
+    def predict(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        """Return the outputs for a user's inputs, which need no targets."""
+        outputs: Tensor = self(*inputs, **named)
+        return outputs
+
+    def _hidden(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the hidden states ``[B, T, D*H]``, with dropout before and after."""
+        x = self.dropout(x)
+        if lengths is None:
+            hidden, _ = self.rnn(x)
+        else:
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            hidden, _ = self.rnn(packed)
+            hidden, _ = pad_packed_sequence(hidden, batch_first=True, total_length=x.shape[1])
+        dropped: Tensor = self.dropout(hidden)
+        return dropped
+
+
+class SequenceModel(_Recurrent):
+    """Map features ``[B, T, F]`` to one output per time step ``[B, T, O]``."""
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__(config, dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the outputs of every time step, starting from zero states.
@@ -47,22 +77,106 @@ class SequenceModel(nn.Module):
         Returns:
             Outputs ``[B, T, O]``.
         """
-        x = self.dropout(x)
-        if lengths is None or not self.rnn.bidirectional:
-            hidden, _ = self.rnn(x)
-        else:
-            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            hidden, _ = self.rnn(packed)
-            hidden, _ = pad_packed_sequence(hidden, batch_first=True, total_length=x.shape[1])
-        outputs: Tensor = self.head(self.dropout(hidden))
+        outputs: Tensor = self.head(self._hidden(x, lengths if self.rnn.bidirectional else None))
         return outputs
 
 
-def build_model(config: ModelConfig, *, dropout: float = 0.0) -> SequenceModel:
+class ForecastModel(SequenceModel):
+    """Map the last 24 hours ``[B, T, 24 * F]`` to the next ``[B, T, 24 * F]``, at every hour.
+
+    All layers see how far each hour is from the present one, and give how far the next hours are
+    from those a day before; so a series whose level wanders looks the same at every level. A
+    linear layer gives what is linear in the last 24 hours, the recurrent layers the rest.
+
+    Source: the autoregressive part of Lai et al., "Modeling long- and short-term temporal patterns
+    with deep neural networks", SIGIR 2018; the subtraction is NLinear's in Zeng et al., "Are
+    transformers effective for time series forecasting?", AAAI 2023.
+
+    Attributes:
+        highway: Linear layer from the last hours to the next.
+    """
+
+    hours = 24
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__(config, dropout)
+        if config.input_size != config.output_size or config.input_size % self.hours:
+            raise UsageError(
+                f"a forecast network takes and gives {self.hours} hours of every variable, not "
+                f"{config.input_size} and {config.output_size} numbers"
+            )
+        self.highway = nn.Linear(config.input_size, config.output_size)
+        for layer in (self.highway, self.head):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the next 24 hours ``[B, T, 24 * F]``, hour by hour."""
+        present = x[..., -x.shape[2] // self.hours :].repeat(1, 1, self.hours)
+        changes = x - present
+        following: Tensor = x + super().forward(changes, lengths) + self.highway(changes)
+        return following
+
+
+class TextClassifier(_Recurrent):
+    """Map symbols ``[B, T]`` to one output per row ``[B, O]``.
+
+    The largest of each unit over the row's steps goes to the linear layer.
+
+    Attributes:
+        embedding: A vector for each symbol.
+    """
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__(config, dropout)
+        self.embedding = nn.Embedding(config.input_size, config.embedding_size)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Compute the outputs ``[B, O]``.
+
+        Args:
+            x: Symbols ``[B, T]``.
+            lengths: Valid symbols of each row ``[B]``, at least 1.
+        """
+        hidden = self._hidden(self.embedding(x), lengths)
+        steps = torch.arange(x.shape[1], device=x.device)
+        beyond = (steps >= lengths[:, None])[:, :, None]
+        outputs: Tensor = self.head(hidden.masked_fill(beyond, -1.0).amax(dim=1))
+        return outputs
+
+
+class LanguageModel(_Recurrent):
+    """Map symbols ``[B, T]`` to logits of the next symbol ``[B, T, O]`` at every step.
+
+    Attributes:
+        embedding: A vector for each symbol.
+    """
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__(config, dropout)
+        self.embedding = nn.Embedding(config.input_size, config.embedding_size)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the logits ``[B, T, O]``; a causal network does not need the lengths."""
+        outputs: Tensor = self.head(self._hidden(self.embedding(x), None))
+        return outputs
+
+
+Model = SequenceModel | TextClassifier | LanguageModel | TranslationModel
+NETWORKS: dict[str, Callable[[ModelConfig, float], Model]] = {
+    "sequence": SequenceModel,
+    "forecast": ForecastModel,
+    "text": TextClassifier,
+    "language": LanguageModel,
+    "translation": TranslationModel,
+}
+
+
+def build_model(config: ModelConfig, *, dropout: float = 0.0) -> Model:
     """Make a network with random weights, drawn from PyTorch's global generator.
 
     Args:
-        config: Cell and sizes.
+        config: Kind, cell and sizes.
         dropout: Probability on the input and the output of every recurrent layer; in training
             mode only.
 
@@ -72,4 +186,14 @@ def build_model(config: ModelConfig, *, dropout: float = 0.0) -> SequenceModel:
         >>> model(torch.zeros(2, 5, 4)).shape
         torch.Size([2, 5, 3])
     """
-    return SequenceModel(config, dropout)
+    return NETWORKS[config.kind](config, dropout)
+
+
+def example_inputs(config: ModelConfig) -> tuple[Tensor, ...]:
+    """Return inputs of one row that a network takes, to export it with."""
+    if not config.embedding_size:
+        return (torch.zeros(1, _EXAMPLE_STEPS, config.input_size),)
+    symbols = (torch.arange(_EXAMPLE_STEPS) % config.input_size)[None]
+    takes_lengths = config.kind in ("text", "translation")
+    lengths = (torch.tensor([_EXAMPLE_STEPS]),) if takes_lengths else ()
+    return (symbols, *lengths)

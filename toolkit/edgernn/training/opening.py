@@ -97,7 +97,7 @@ def plan_run(
             "sizes": {name: len(split) for name, split in sorted(splits.items())},
             "sha256": fingerprint,
         },
-        preprocessing=task.preprocessing(),
+        preprocessing=task.preprocessing(splits),
         labels=tuple(task.labels()),
         metric=task.metric,
         versions={"python": platform.python_version(), **versions},

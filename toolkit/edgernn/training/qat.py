@@ -7,10 +7,8 @@ likewise, and gradients go straight through (`edgernn.training.quantized`).
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,7 +16,7 @@ from edgernn.errors import CheckpointError, UsageError
 from edgernn.tasks.base import Recipe, Split, Task
 from edgernn.training.checkpoint import load_run
 from edgernn.training.config import ModelConfig, TrainOptions
-from edgernn.training.models import SequenceModel, build_model
+from edgernn.training.models import Model, build_model
 from edgernn.training.quantized import observing, ranges_of, to_float, to_quantized
 from edgernn.training.runs import QatInfo, RunInfo, read_run
 from edgernn.training.tensors import put_into
@@ -54,8 +52,8 @@ def recipe_and_start(
         precision: Floats that this process trains with.
 
     Raises:
-        UsageError: The parent is of another task, architecture or preprocessing, or training is
-            to use fewer bits than fp32.
+        UsageError: The parent is of another task or architecture, or training is to use fewer
+            bits than fp32.
         CheckpointError: The parent is no run, or no epoch of it has ended.
     """
     if options.qat is None or options.parent is None:
@@ -69,7 +67,6 @@ def recipe_and_start(
     for name, there, here in (
         ("task", parent.task, task.name),
         ("architecture", parent.model.to_json(), config.to_json()),
-        ("preprocessing", dict(parent.preprocessing), _as_read_back(task.preprocessing())),
     ):
         if there != here:
             raise UsageError(
@@ -83,7 +80,7 @@ def recipe_and_start(
     return qat_recipe(parent.recipe), QatInfo(options.qat, str(options.parent), parent.parent)
 
 
-def quantized_network(run: RunInfo, parent: Path, split: Split) -> SequenceModel:
+def quantized_network(run: RunInfo, parent: Path, split: Split) -> Model:
     """Make the network of a quantization-aware training at its start, with its ranges.
 
     Args:
@@ -98,17 +95,12 @@ def quantized_network(run: RunInfo, parent: Path, split: Split) -> SequenceModel
     quantized = to_quantized(network, run.qat.precision)
     with observing(quantized):
         for batch in split.batches(run.recipe.batch_size):
-            quantized(torch.from_numpy(batch.x))
+            quantized(torch.from_numpy(batch.x), torch.from_numpy(batch.lengths))
     return quantized
 
 
-def with_ranges(run: RunInfo, network: SequenceModel) -> RunInfo:
+def with_ranges(run: RunInfo, network: Model) -> RunInfo:
     """Note the ranges of a network in its run, if it has any."""
     if run.qat is None:
         return run
     return replace(run, qat=replace(run.qat, ranges=ranges_of(network).to_json()))
-
-
-def _as_read_back(value: Any) -> Any:
-    """Bring plain values through JSON, so that a tuple equals the list that it becomes."""
-    return json.loads(json.dumps(value))

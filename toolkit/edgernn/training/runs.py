@@ -13,7 +13,7 @@ from edgernn.tasks.base import DataSource, Metric, Recipe
 from edgernn.training.config import ModelConfig
 
 RUN_FILE = "run.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgernn.audio import LogMel
+from edgernn.tasks.splits import buckets
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -144,20 +145,9 @@ def epoch_batches(
     tail = rng.integers(ranges.tail_frames[0], ranges.tail_frames[1] + 1, count)
     body = np.rint(source.lengths[clips] / speed).astype(np.int64)
     frames = np.clip(lead + body + tail, min(8, ranges.max_frames), ranges.max_frames)
-    for rows in _buckets(frames, rng, batch_size):
+    for rows in buckets(frames, rng, batch_size):
         picked = _Rows(clips[rows], strength[rows], speed[rows], lead[rows], frames[rows])
         yield clips[rows], _perturb(source, mel, ranges, rng, picked), frames[rows]
-
-
-def _buckets(frames: Int64, rng: np.random.Generator, batch_size: int) -> list[Int64]:
-    """Shuffle, sort by length within groups of eight batches, shuffle the batches."""
-    order = rng.permutation(len(frames))
-    batches: list[Int64] = []
-    for begin in range(0, len(order), 8 * batch_size):
-        group = order[begin : begin + 8 * batch_size]
-        group = group[np.argsort(frames[group], kind="stable")]
-        batches += [group[at : at + batch_size] for at in range(0, len(group), batch_size)]
-    return [batches[number] for number in rng.permutation(len(batches))]
 
 
 @dataclass(frozen=True)

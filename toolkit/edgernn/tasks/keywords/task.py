@@ -12,14 +12,24 @@ from numpy.typing import NDArray
 from edgernn.audio import LogMel, read_wav, resample, write_wav
 from edgernn.errors import InputError, UsageError
 from edgernn.npz import read_npz
-from edgernn.tasks.base import Arrays, DataSource, Metric, Recipe, Run, Split
+from edgernn.tasks.base import (
+    Arrays,
+    DataSource,
+    Metric,
+    Network,
+    Origin,
+    Recipe,
+    Run,
+    Split,
+    same_preprocessing,
+)
+from edgernn.tasks.decisions import decided, mean_logits, named
 from edgernn.tasks.keywords.augment import Ranges
 from edgernn.tasks.keywords.data import RATE_HZ, WORDS, read_fsdd, read_shipped
-from edgernn.tasks.keywords.fetch import fetch
+from edgernn.tasks.keywords.fetch import FSDD, fetch
 from edgernn.tasks.keywords.split import KeywordSplit
 
 _MEL = LogMel(sample_rate_hz=RATE_HZ)
-_SCORE_BATCH = 100
 # The shipped corpus is small: an epoch takes each of its clips this often.
 _SHIPPED_REPEATS = 3
 _SHORTEST_HZ, _LONGEST_S = 1000, 60
@@ -45,7 +55,9 @@ class Keywords:
 
     name = "keywords"
     summary = "spoken digits, 10 classes"
+    origin = Origin("Free Spoken Digit Dataset", "CC BY-SA 4.0", FSDD.url, 21_000_000)
     metric = Metric("accuracy", higher_is_better=True)
+    network = Network()
     recipe = Recipe(
         epochs=80,
         batch_size=64,
@@ -62,18 +74,23 @@ class Keywords:
     loss = "cross_entropy_of_mean"
     frame_rate_hz: float | None = _MEL.frame_rate_hz
 
-    def splits(self, source: DataSource) -> Mapping[str, Split]:
+    def splits(
+        self, source: DataSource, preprocessing: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Split]:
         """Load ``train``, ``validation`` and ``test``.
 
         Args:
             source: Without a folder or a download: the shipped corpus, split by voice. Else the
                 Free Spoken Digit Dataset, split as its authors do, or by ``holdout`` speaker.
+            preprocessing: Of the model that is to run; None for this task's.
 
         Raises:
             InputError: The data cannot be read or downloaded.
+            ModelError: The model has other preprocessing.
             OutputError: The download cannot be stored.
             UsageError: There is no such speaker, or a package is missing.
         """
+        same_preprocessing(self.name, preprocessing, self.preprocessing())
         folder = fetch(source.folder) if source.download else source.folder
         if folder is None and source.holdout is not None:
             raise UsageError(
@@ -86,8 +103,8 @@ class Keywords:
             name: KeywordSplit(tuple(part), _MEL, Ranges(), repeats) for name, part in clips.items()
         }
 
-    def preprocessing(self) -> dict[str, Any]:
-        """Return the parameters of the log-mel features."""
+    def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
+        """Return the parameters of the log-mel features, which no data change."""
         return _MEL.to_json()
 
     def score(self, run: Run, split: Split) -> dict[str, float]:
@@ -100,14 +117,7 @@ class Keywords:
         Raises:
             InputError: The outputs are not per-frame logits, or the split is empty.
         """
-        right = total = 0
-        for batch in split.batches(_SCORE_BATCH):
-            decided = _mean_logits(run({"x": batch.x})).argmax(axis=1)
-            right += int(np.count_nonzero(decided == batch.targets))
-            total += len(batch.targets)
-        if total == 0:
-            raise InputError("there is nothing to measure on: the split is empty")
-        return {"accuracy": right / total}
+        return decided(run, split, self.name, self.output_size)
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
         """Turn a recording, or an ``.npz`` with features ``x``, into model input.
@@ -146,32 +156,17 @@ class Keywords:
         write_wav(path, clip.samples, RATE_HZ)
         return path
 
-    def answer(self, outputs: Mapping[str, NDArray[Any]]) -> str:
+    def answer(self, outputs: Mapping[str, NDArray[Any]], preprocessing: Mapping[str, Any]) -> str:
         """Name the digit and its probability, such as ``seven (0.93)``; rows by commas.
 
         Raises:
             InputError: The outputs are not per-frame logits.
         """
-        logits = _mean_logits(outputs)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares = powers / powers.sum(axis=1, keepdims=True)
-        return ", ".join(f"{WORDS[row.argmax()]} ({row.max():.2f})" for row in shares)
+        return named(mean_logits(outputs, self.name, self.output_size), WORDS)
 
     def labels(self) -> Sequence[str]:
         """Name the digits, zero first."""
         return WORDS
-
-
-def _mean_logits(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """Average the logits ``y`` over time: ``[B, T, 10]`` to ``[B, 10]``."""
-    y = outputs.get("y")
-    if y is None or y.ndim != 3 or y.shape[2] != len(WORDS) or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"keywords needs the output y [B, T, {len(WORDS)}], one logit per digit and frame; "
-            f"got {given}; use a model that was trained for keywords"
-        )
-    return np.asarray(y.mean(axis=1, dtype=np.float64))
 
 
 def _read_features(path: Path, bands: int) -> NDArray[np.float32]:

@@ -1,0 +1,77 @@
+"""Download single files of a data set, each known by its SHA-256."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgernn.errors import InputError, OutputError
+from edgernn.extras import needs
+from edgernn.files import sha256_of
+
+_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """Name one file of a data set.
+
+    Attributes:
+        name: Under the folder, such as ``"ETT-small/ETTh1.csv"``.
+        url: Where it is published.
+        sha256: Of its content.
+    """
+
+    name: str
+    url: str
+    sha256: str
+
+
+def fetch_files(files: Sequence[RemoteFile], folder: Path | None, name: str) -> Path:
+    """Return a folder with the verified files, downloading those that are not there.
+
+    A file gets its name when it is complete and its hash is right.
+
+    Args:
+        files: What to fetch.
+        folder: Where they shall be; None for the user's cache folder.
+        name: Of the data set there.
+
+    Raises:
+        InputError: A download failed, or is not the file.
+        OutputError: The folder cannot be written, or holds another file of that name.
+        UsageError: The package that downloads is not installed.
+    """
+    with needs("train"):
+        import pooch
+        import requests
+    folder = Path(pooch.os_cache("edgernn")) / name if folder is None else folder
+    for file in files:
+        path = folder / file.name
+        if path.exists():
+            if sha256_of(path) != file.sha256:
+                raise OutputError(
+                    f"{path} is not the published file; move it away, or use it as it is, without "
+                    f"--download"
+                )
+            continue
+        try:
+            pooch.retrieve(
+                file.url,
+                known_hash=f"sha256:{file.sha256}",
+                fname=path.name,
+                path=path.parent,
+                downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_S),
+            )
+        except (requests.RequestException, ValueError) as error:
+            raise InputError(
+                f"cannot download {file.url}: {error}; check the network, or get the data by "
+                f"other means and name its folder with --data"
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {path.parent}: {error.strerror or error}; choose another --data "
+                f"folder"
+            ) from None
+    return folder
