@@ -109,7 +109,7 @@ def test_outputs_that_are_no_logits(outputs):
     with pytest.raises(InputError, match="trained for keywords"):
         TASK.score(lambda inputs: outputs, OneSplit())
     with pytest.raises(InputError, match="trained for keywords"):
-        TASK.answer(outputs)
+        TASK.answer(outputs, {})
 
 
 def test_an_empty_split_has_no_score():
@@ -125,8 +125,8 @@ def test_the_answer_is_a_word():
     y = np.zeros((2, 5, 10), np.float32)
     y[0, :, 7] = 5.0
     y[1, :, 0] = 100.0
-    assert TASK.answer({"y": y[:1]}) == "seven (0.94)"
-    assert TASK.answer({"y": y}) == "seven (0.94), zero (1.00)"
+    assert TASK.answer({"y": y[:1]}, {}) == "seven (0.94)"
+    assert TASK.answer({"y": y}, {}) == "seven (0.94), zero (1.00)"
 
 
 def write_wav(path, samples, rate_hz, channels=1):
