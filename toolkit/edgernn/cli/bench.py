@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgernn.cli.options import FILE, data_options, data_source, model_argument
+from edgernn.cli.suites import WithSuites
 from edgernn.errors import InputError, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from edgernn_benchmarks import Report
 
 
-@click.command()
+@click.command(cls=WithSuites)
 @model_argument("models", nargs=-1, required=True)
 @click.option("--target", "targets", multiple=True, default=("cpu",), show_default=True)
 @click.option(
@@ -77,6 +78,8 @@ def command(
     Models, targets and peers take turns, so that drift of the machine hits all alike. One that is
     not on this machine becomes a row that says why; a peer whose outputs are wrong is marked. An
     emulated target gives counts of instructions, never times.
+
+    With --suite cells instead of MODELS: LSTM, GRU and RNN side by side; it has its own --help.
     """
     from edgernn import api
     from edgernn.files import check_writable, write_text

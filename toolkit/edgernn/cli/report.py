@@ -18,16 +18,18 @@ def command(source: Path, output: Path | None, markdown: Path | None) -> None:
     """Make the report page from SOURCE, JSON of edgernn bench or edgernn quantize --auto."""
     from edgernn.files import write_text
     from edgernn_benchmarks import Report
+    from edgernn_benchmarks.cells import page_of_cells
     from edgernn_benchmarks.report_search import page_of_search
 
     page = output or source.with_suffix(".html")
-    search = page_of_search(source)
-    if search is not None:
+    other = page_of_search(source) or page_of_cells(source)
+    if other is not None:
         if markdown is not None:
             raise UsageError(
-                "the result of a search has no table in Markdown; leave --markdown out"
+                "only the result of bench on models has a table in Markdown here; leave "
+                "--markdown out"
             )
-        write_text(page, search)
+        write_text(page, other)
         click.echo(f"written to {page}")
         return
     report = Report.load_json(source)
