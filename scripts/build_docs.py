@@ -15,6 +15,7 @@ import edgernn
 from edgernn import contract, decoding, errors, metadata, pairs, sessions, training
 from edgernn.cli import VERBS
 from edgernn.cli import edgernn as group
+from edgernn.cli.suites import SUITES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -33,13 +34,14 @@ def cli_page() -> str:
         "with `--json` a verb prints its result as JSON on stdout.\n",
         _block(group.get_help(context)),
     ]
-    for verb in VERBS:
-        command = group.get_command(context, verb)
+    commands = {verb: group.get_command(context, verb) for verb in VERBS}
+    commands |= {f"bench --suite {name}": command for name, command in SUITES.items()}
+    for name, command in commands.items():
         assert command is not None
         inner = click.Context(
-            command, info_name=verb, parent=context, max_content_width=88, terminal_width=88
+            command, info_name=name, parent=context, max_content_width=88, terminal_width=88
         )
-        parts.append(f"\n## {verb}\n\n{_block(command.get_help(inner))}")
+        parts.append(f"\n## {name}\n\n{_block(command.get_help(inner))}")
     return "".join(parts)
 
 

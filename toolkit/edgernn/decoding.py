@@ -9,7 +9,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -237,3 +237,12 @@ def _tokens(link: PairLink, start: int | None, end: int | None) -> tuple[int, in
 def _require_positive(name: str, value: int) -> None:
     if value < 1:
         raise UsageError(f"{name} must be at least 1, got {value}")
+
+
+def as_symbols(rows: Sequence[Sequence[int]]) -> Array:
+    """Put sequences of tokens into one array ``[rows, longest]``, filled up with -1."""
+    longest = max([1, *map(len, rows)])
+    symbols = np.full((len(rows), longest), -1, np.int64)
+    for row, tokens in zip(symbols, rows, strict=True):
+        row[: len(tokens)] = tokens
+    return symbols

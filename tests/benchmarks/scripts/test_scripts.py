@@ -62,3 +62,13 @@ def test_a_place_that_cannot_be_written_is_noticed_first(
 
 def test_a_training_takes_one_thread_and_no_option_says_otherwise() -> None:
     assert "--threads" not in run("keywords_accuracy.py", "--help").stdout
+
+
+@pytest.mark.slow
+def test_a_task_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "task.json"
+    done = run("task_results.py", "motion", "--work", tmp_path / "runs", "--json", path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert set(result["scores"]) == {"float32", "int8-dynamic", "int8"}
+    assert len(result["history"]) == result["epochs"]

@@ -135,3 +135,10 @@ def test_what_is_asked_for_must_exist(tmp_path: Path) -> None:
         read_sequences(tmp_path / "none.npz", metadata)
     with pytest.raises(UsageError, match="--samples must be at least 1, got 0"):
         read_sequences("task:keywords", metadata, samples=0)
+
+
+@pytest.mark.parametrize("name", ["forecast", "sentiment"])  # a series, and rows
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_task_gives_as_many_sequences_as_asked_for(name: str, samples: int) -> None:
+    found = read_sequences(f"task:{name}", Metadata(), samples=samples)
+    assert sum(len(item["x"]) for item in found) == samples

@@ -10,7 +10,7 @@ from edgernn.api.making import (
     search,
     train,
 )
-from edgernn.api.opening import load, open_pair
+from edgernn.api.opening import encoder_of, load, open_pair
 from edgernn.api.running import benchmark, compare, drift, evaluate, inspect
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "compare",
     "compile",
     "drift",
+    "encoder_of",
     "evaluate",
     "export",
     "export_pair",

@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgernn.api.opening import PathLike, one_thread, plain
+from edgernn.api.opening import PathLike, encoder_name, one_thread, plain
 from edgernn.api.running import inspect
 from edgernn.errors import UsageError
 from edgernn.extras import needs
-from edgernn.tasks.base import DataSource
+from edgernn.tasks.base import END, START, DataSource
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -65,22 +65,33 @@ def export(
     return run_export(module, args, path, load=one_thread() if gate else None, **options)
 
 
-def export_run(folder: PathLike, path: PathLike, *, gate: bool = True, **options: Any) -> Exported:
+def export_run(
+    folder: PathLike, path: PathLike, *, gate: bool = True, **options: Any
+) -> Exported | ExportedPair:
     """Export the best weights of a training run, with its task and preprocessing.
+
+    A network that writes sequences becomes two files, the decoder at ``path`` and the encoder
+    beside it (see `encoder_of`).
 
     Example:
         >>> edgernn.api.export_run("runs/kw", "kw.onnx")
     """
     with needs("export"):
-        import torch
-
         from edgernn.training import load_run
+        from edgernn.training.models import example_inputs
+        from edgernn.training.translation import TranslationModel
     from edgernn.metadata import Metadata
 
     module, run = load_run(Path(folder))
     metadata = Metadata(task=run.task, preprocessing=run.preprocessing, parent=run.parent)
-    example = torch.zeros(1, 50, run.model.input_size)
-    return export(module, (example,), path, gate=gate, metadata=metadata, **options)
+    args = example_inputs(run.model)
+    if isinstance(module, TranslationModel):
+        return export_pair(
+            module.encoder, module.decoder, args, module.decoder_example(),
+            encoder_name(path), path,
+            gate=gate, metadata=metadata, start=START, end=END, **options,
+        )  # fmt: skip
+    return export(module, args, path, gate=gate, metadata=metadata, **options)
 
 
 def export_pair(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgernn.errors import ContractError
@@ -91,6 +92,24 @@ def open_pair(encoder: PathLike, decoder: PathLike, target: str = "cpu", **optio
 
     session = load(encoder, target, **options)
     return Pair(link, session, described, open_decoder)
+
+
+def encoder_of(decoder: PathLike) -> Path | None:
+    """Return the encoder beside a decoder, ``NAME.encoder.onnx``, or None.
+
+    None, too, where the file is no decoder of a pair.
+    """
+    from edgernn.model_props import read_metadata
+
+    beside = encoder_name(decoder)
+    metadata = read_metadata(decoder) if beside.is_file() else None
+    return None if metadata is None or metadata.pair is None else beside
+
+
+def encoder_name(decoder: PathLike) -> Path:
+    """Return where the encoder of a task's decoder is written."""
+    path = Path(decoder)
+    return path.with_suffix(f".encoder{path.suffix}")
 
 
 def plain() -> Any:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgernn.api.opening import PathLike, opened
+from edgernn.api.opening import PathLike, encoder_of, open_pair, opened
 from edgernn.comparison import Comparison, compare_outputs
+from edgernn.decoding import as_symbols, greedy
 from edgernn.drift import Drift, measure_drift
 from edgernn.errors import UsageError
-from edgernn.sessions import Array, Session
-from edgernn.tasks.base import DataSource
+from edgernn.sessions import Array, Arrays, Session
+from edgernn.tasks.base import LONGEST, DataSource
 
 if TYPE_CHECKING:
     from edgernn_benchmarks import Report
@@ -113,11 +114,19 @@ def evaluate(
     from edgernn.tasks import task_data
 
     session = opened(path, target, **options)
+    run = session.run
+    if isinstance(path, str | os.PathLike) and (encoder := encoder_of(path)) is not None:
+        pair = open_pair(encoder, path, target, **options)
+
+        def run(inputs: Mapping[str, Array]) -> Arrays:
+            found = greedy(pair, inputs, max_steps=LONGEST)
+            return {"y": as_symbols([row.tokens for row in found])}
+
     where = str(path) if isinstance(path, str | os.PathLike) else "the model"
     found, splits = task_data(session.metadata, where, task, source)
     if split not in splits:
         raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")
-    return found.score(session.run, splits[split])
+    return found.score(run, splits[split])
 
 
 def benchmark(

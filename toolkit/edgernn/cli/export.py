@@ -19,6 +19,8 @@ from edgernn.metadata import Metadata
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgernn_exporters.pytorch.pair import ExportedPair
+
 
 @click.command()
 @click.argument("source")
@@ -98,7 +100,13 @@ def command(
                 f"--checkpoint, --example, --axes and --state go with MODULE:FUNCTION, but "
                 f"{source!r} is taken for a run folder"
             )
-        result = api.export_run(source, output, **options)
+        made = api.export_run(source, output, **options)
+        from edgernn_exporters.pytorch.export import Exported
+
+        if not isinstance(made, Exported):
+            _print_pair(made, as_json)
+            return
+        result = made
     contract = result.metadata.contract
     assert contract is not None
     names = [item.input for item in contract.states]
@@ -123,6 +131,24 @@ def command(
     click.echo(
         f"gate passed: {gate.cases} comparisons, largest error {gate.max_error:.1e} "
         f"(allowed {gate.tolerance:.1e}, PyTorch's own rounding {gate.rounding:.1e})"
+    )
+
+
+def _print_pair(made: ExportedPair, as_json: bool) -> None:
+    paths = [made.encoder.path, made.decoder.path]
+    sizes = [path.stat().st_size for path in paths]
+    gate = made.decoder.metadata.gate
+    if as_json:
+        print_json({"paths": [str(path) for path in paths], "bytes": sizes, "gate": gate})
+        return
+    for path, size in zip(paths, sizes, strict=True):
+        click.echo(f"{path}: {human_bytes(size)}")
+    if made.gate is None:
+        click.echo("not proven: nothing shows that the files compute what PyTorch does (--no-gate)")
+        return
+    click.echo(
+        f"gate passed, the two together: {made.gate.cases} comparisons, largest error "
+        f"{made.gate.max_error:.1e} (allowed {made.gate.tolerance:.1e})"
     )
 
 

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgernn.errors import InputError
+from edgernn.errors import InputError, UsageError
 from edgernn.npz import read_npz
 from edgernn.sessions import Arrays, Session
 from edgernn.tasks import get_task
+from edgernn.tasks.base import ReadsText
+
+
+def read_text(session: Session, text: str) -> Arrays:
+    """Turn a sentence into model inputs, as the model's task does.
+
+    Raises:
+        UsageError: The model names no task, or one that takes no text.
+        InputError: The text holds nothing that the model knows.
+    """
+    meta = session.metadata
+    task = None if meta.task is None else get_task(meta.task)
+    if not isinstance(task, ReadsText) or meta.preprocessing is None:
+        raise UsageError(
+            f"--text is for models of tasks that take a sentence; this one names "
+            f"{'no task' if meta.task is None else meta.task}: give --inputs"
+        )
+    return task.encode(text, meta.preprocessing)
 
 
 def read_inputs(session: Session, path: Path) -> Arrays:

@@ -31,17 +31,23 @@ DEFAULT_STEPS = 100
 @click.command()
 @model_argument("model")
 @target_option
-@click.option("--inputs", type=FILE, required=True, help="npz with arrays by input name, or a wav.")
+@click.option("--inputs", type=FILE, help="npz with arrays by input name, or a file of the task.")
+@click.option("--text", help="Sentence instead of --inputs, for models of tasks that take one.")
 @click.option("--outputs", type=FILE, help="npz to write, with arrays by output name.")
 @click.option("--stream", is_flag=True, help="Feed the sequence as a live stream.")
 @click.option(
-    "--encoder", type=FILE, callback=mention_unproven, help="Encoder of MODEL, a decoder."
+    "--encoder",
+    type=FILE,
+    callback=mention_unproven,
+    help="Encoder of MODEL, a decoder; default: NAME.encoder.onnx beside it.",
 )
 @click.option(
-    "--beam", type=click.IntRange(min=1), help="With --encoder: sequences to keep; default: 1."
+    "--beam", type=click.IntRange(min=1), help="Of a decoder: sequences to keep; default: 1."
 )
 @click.option(
-    "--max-steps", type=click.IntRange(min=1), help="With --encoder: most tokens; default: 100."
+    "--max-steps",
+    type=click.IntRange(min=1),
+    help="Most tokens of a decoder, or characters to go on with; default: 100.",
 )
 @click.option(
     "--chunk", type=click.IntRange(min=1), help="Time steps of each call of a stream; default: 1."
@@ -53,7 +59,8 @@ DEFAULT_STEPS = 100
 def command(
     model: Path,
     target: str,
-    inputs: Path,
+    inputs: Path | None,
+    text: str | None,
     outputs: Path | None,
     stream: bool,
     encoder: Path | None,
@@ -67,28 +74,44 @@ def command(
 ) -> None:
     """Run MODEL on a file; a model of a task also takes that task's files, such as a wav.
 
-    With --encoder, MODEL is a decoder: prints the tokens that it finds for each row of the inputs.
+    Where MODEL is the decoder of a pair, prints what it finds for each row of the inputs.
     """
     from edgernn import api
     from edgernn.cli.counts import counts_of, render_counts
-    from edgernn.cli.inputs import read_inputs
+    from edgernn.cli.inputs import read_inputs, read_text
     from edgernn.npz import write_npz
     from edgernn.streaming import run_in_chunks
 
     if chunk is not None and not stream:
         raise UsageError("--chunk goes with a live stream; add --stream")
-    if encoder is not None:
+    if (inputs is None) == (text is None):
+        raise UsageError("give the model either a file with --inputs or a sentence with --text")
+
+    def read(session: Session) -> Arrays:
+        if text is not None:
+            return read_text(session, text)
+        assert inputs is not None
+        return read_inputs(session, inputs)
+
+    options = load_options(threads, allow_fallback, isa)
+    if (encoder := encoder or api.encoder_of(model)) is not None:
         from edgernn.cli.decode import decode_and_print
 
         if stream or outputs is not None:
-            raise UsageError("--encoder prints tokens; leave --stream and --outputs out")
-        pair = api.open_pair(encoder, model, target, **load_options(threads, allow_fallback, isa))
-        decode_and_print(pair, inputs, beam or 1, max_steps or DEFAULT_STEPS, as_json)
+            raise UsageError("a decoder's tokens are printed; leave --stream and --outputs out")
+        pair = api.open_pair(encoder, model, target, **options)
+        given = read(pair.encoder)
+        decode_and_print(pair, given, beam or 1, max_steps or DEFAULT_STEPS, as_json)
         return
-    if beam is not None or max_steps is not None:
-        raise UsageError("--beam and --max-steps are for a decoder; add --encoder")
-    session = api.load(model, target, **load_options(threads, allow_fallback, isa))
-    given = read_inputs(session, inputs)
+    if beam is not None:
+        raise UsageError("--beam is for a decoder; add --encoder")
+    session = api.load(model, target, **options)
+    if text is not None and (further := _go_on(session, text, max_steps or DEFAULT_STEPS)):
+        print_json({"text": text + further}) if as_json else click.echo(text + further)
+        return
+    if max_steps is not None:
+        raise UsageError("--max-steps is for a decoder, or a model that goes on with --text")
+    given = read(session)
     results = run_in_chunks(session, given, chunk or 1) if stream else session.run(given)
     if outputs is not None:
         write_npz(outputs, results)
@@ -112,8 +135,20 @@ def command(
 
 
 def _answer(session: Session, results: Arrays) -> str | None:
-    if session.metadata.task is None:
+    metadata = session.metadata
+    if metadata.task is None or metadata.preprocessing is None:
         return None
     from edgernn.tasks import get_task
 
-    return get_task(session.metadata.task).answer(results)
+    return get_task(metadata.task).answer(results, metadata.preprocessing)
+
+
+def _go_on(session: Session, text: str, count: int) -> str | None:
+    """Return what the model writes behind a text, or None if its task is another."""
+    if session.metadata.task is None:
+        return None
+    from edgernn.tasks import get_task
+    from edgernn.tasks.base import WritesOn
+
+    task = get_task(session.metadata.task)
+    return task.go_on(session, text, count=count) if isinstance(task, WritesOn) else None

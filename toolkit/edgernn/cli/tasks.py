@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from edgernn.cli.options import json_option, print_json
+from edgernn.cli.options import human_bytes, json_option, print_json
+from edgernn.tasks.base import Network
 
 
 @click.command()
@@ -24,9 +26,29 @@ def command(sample: str | None, as_json: bool) -> None:
     if as_json:
         print_json([
             {"name": task.name, "summary": task.summary, "metric": task.metric.name,
-             "input_size": task.input_size, "output_size": task.output_size}
+             "input_size": task.input_size, "output_size": task.output_size,
+             "network": asdict(task.network), "data": asdict(task.origin)}
             for task in tasks
         ])  # fmt: skip
         return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "what", "network", "metric", "real data", box=None)
     for task in tasks:
-        click.echo(f"{task.name}  {task.summary} (metric: {task.metric.name})")
+        origin = task.origin
+        size = f", {human_bytes(origin.bytes)}" if origin.bytes else ""
+        table.add_row(
+            task.name,
+            task.summary,
+            _network(task.network),
+            task.metric.name,
+            f"{origin.data} ({origin.licence}{size})",
+        )
+    Console().print(table)
+
+
+def _network(network: Network) -> str:
+    directions = "bidirectional " if network.bidirectional else ""
+    layers = f"{network.layers} x " if network.layers > 1 else ""
+    return f"{layers}{directions}{network.cell.upper()} {network.hidden_size}"

@@ -22,10 +22,16 @@ from edgernn.tasks.base import DataSource
 
 @click.command()
 @click.argument("task")
-@click.option("--cell", type=click.Choice(["lstm", "gru", "rnn"]), default="gru", show_default=True)
-@click.option("--hidden", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--layers", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--bidirectional", is_flag=True, help="Also read backwards; cannot stream.")
+@click.option(
+    "--cell", type=click.Choice(["lstm", "gru", "rnn"]), help="Default: the task's recommendation."
+)
+@click.option("--hidden", type=click.IntRange(min=1), help="Units of each layer; default likewise.")
+@click.option("--layers", type=click.IntRange(min=1), help="Default likewise.")
+@click.option(
+    "--bidirectional/--causal",
+    default=None,
+    help="Also read backwards, which cannot stream, or not; default likewise.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Default: the task's recipe.")
 @click.option(
     "--patience",
@@ -53,10 +59,10 @@ from edgernn.tasks.base import DataSource
 def command(
     context: click.Context,
     task: str,
-    cell: str,
-    hidden: int,
-    layers: int,
-    bidirectional: bool,
+    cell: str | None,
+    hidden: int | None,
+    layers: int | None,
+    bidirectional: bool | None,
     epochs: int | None,
     patience: int | None,
     qat: str | None,
@@ -77,18 +83,13 @@ def command(
     """
     from edgernn import api
     from edgernn.tasks import get_task
-    from edgernn.training import ModelConfig, TrainOptions, read_run, show_progress
+    from edgernn.training import TrainOptions, advised, read_run, show_progress
 
     found = get_task(task)
     source = data_source(data, download, holdout)
     if parent is None:
-        config = ModelConfig(
-            cell,
-            input_size=found.input_size,
-            hidden_size=hidden,
-            output_size=found.output_size,
-            layers=layers,
-            bidirectional=bidirectional,
+        config = advised(
+            found, cell=cell, hidden_size=hidden, layers=layers, bidirectional=bidirectional
         )
     else:
         _refuse_architecture(context, parent)
