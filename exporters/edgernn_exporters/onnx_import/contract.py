@@ -280,12 +280,14 @@ def _contract(
         specs.append(
             StateSpec(state.input, state.output, state.batch_axis, dtype=dtype, init=state.init)
         )
+    places = {name: _axes(flow, name) for name in values if name not in fed}
+    timed = any(place.time is not None for place in places.values())
     stream = StreamSpec(
         causal=causal,
-        inputs={name: _axes(flow, name) for name in values if name not in fed},
+        inputs=places,
         outputs={v.name: _axes(flow, v.name) for v in model.graph.output
                  if v.name not in returned},
-        lengths=lengths or None,
+        lengths=(lengths or None) if timed else None,
     )  # fmt: skip
     return Contract(tuple(specs), stream)
 

@@ -188,8 +188,9 @@ def _is_loose(slot: Slot, tracer: Tracer) -> bool:
     Whatever changes the state behind the node may belong to the step. Over several steps in a call
     the node itself hands the unchanged state on, so that such an output cannot be its next value.
     """
-    steps = tracer.shapes.get(slot.node.input[0], (0,))[0]
-    return is_standard(slot.node, *RECURRENT) and steps == 1 and not slot.targets
+    if not is_standard(slot.node, *RECURRENT) or slot.targets:
+        return False
+    return bool(tracer.shapes.get(slot.node.input[0], (0,))[0] == 1)
 
 
 def _unreturned(source: str, group: list[Slot]) -> str:

@@ -33,7 +33,7 @@ def streaming(module: nn.Module, *args: torch.Tensor) -> StreamingModule:
         ((T, None), ["y"]),
         ({"logits": T, "state": T}, ["logits", "state"]),
         (OrderedDict(b=T, a=T), ["b", "a"]),
-        (Pair(T, T), ["y0", "y1"]),
+        (Pair(T, T), ["left", "right"]),
         ({"a": (T, T)}, ["y0", "y1"]),
     ],
 )

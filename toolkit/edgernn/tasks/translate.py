@@ -190,7 +190,8 @@ class Translate:
             InputError: The outputs are not subwords.
             ModelError: The preprocessing is not of this task.
         """
-        return "\n".join(decode(_symbols(outputs), preprocessing))
+        found = decode(_symbols(outputs), preprocessing)
+        return "\n".join(sentence or "(nothing)" for sentence in found)
 
     def labels(self) -> Sequence[str]:
         """Return no names: the subwords are in the preprocessing."""
