@@ -177,7 +177,7 @@ def _without_time(stream: StreamSpec) -> StreamSpec:
         {name: Axes(place.batch, None) for name, place in axes.items()}
         for axes in (stream.inputs, stream.outputs)
     )
-    return replace(stream, inputs=inputs, outputs=outputs)
+    return replace(stream, inputs=inputs, outputs=outputs, lengths=None)
 
 
 def _timed(inputs: Mapping[str, Axes], outputs: Mapping[str, Axes]) -> bool:
