@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from edgernn_benchmarks import svg
 from edgernn_benchmarks.report_format import score, size
-from edgernn_benchmarks.report_html import day, environment_facts, figure, template
+from edgernn_benchmarks.report_html import day, environment_facts, figure, read_schema, template
 from edgernn_benchmarks.report_plot import place_labels
 from edgernn_benchmarks.svg import BOTTOM, LEFT, RIGHT, TOP
 from edgernn_exporters.search import (
@@ -37,13 +36,8 @@ def page_of_search(path: Path) -> str | None:
     Raises:
         InputError: It is a search's result, but malformed or of another version.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        return None
-    return to_html(SearchResult.from_json(value, str(path)))
+    value = read_schema(path, SCHEMA)
+    return None if value is None else to_html(SearchResult.from_json(value, str(path)))
 
 
 def to_html(result: SearchResult) -> str:

@@ -29,12 +29,13 @@ MODELS = {
 }
 SMALL = "nn.GRU(4, 4, batch_first=True)"
 EXPORT = """
-import json, resource, sys, time
+import json, sys, time
 started = time.monotonic()
 import warnings
 import torch
 from torch import nn
 import edgernn
+from edgernn_benchmarks.fresh import peak_resident_bytes
 warnings.simplefilter("ignore")
 torch.manual_seed(0)
 module = eval(sys.argv[1])
@@ -48,7 +49,7 @@ print(json.dumps({
     "seconds_with_start": round(time.monotonic() - started, 2),
     "gate_cases": exported.gate.cases,
     "gate_max_error": exported.gate.max_error,
-    "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "peak_bytes": peak_resident_bytes(),
 }))
 """
 

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +20,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from edgernn.files import check_writable, write_text
+from edgernn_benchmarks.child_cost import Cost, cost_of, in_words
 from edgernn_benchmarks.environment import capture
-
-# From a small process, because a child's largest size begins with that of its parent.
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 def make(path: Path, inputs: int, hidden: int, *, expressions: bool) -> Path:
@@ -76,14 +67,9 @@ def make(path: Path, inputs: int, hidden: int, *, expressions: bool) -> Path:
     return path
 
 
-def measure(model: Path) -> tuple[float, int]:
-    """Import in a process of its own; return its seconds and its largest resident bytes."""
-    command = [sys.executable, "-m", "edgernn", "import", model, "-o", model.with_suffix(".new")]
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, command)], stdout=subprocess.PIPE, check=True
-    )
-    return time.monotonic() - started, int(done.stdout) * 1024
+def measure(model: Path) -> Cost:
+    """Import in a process of its own."""
+    return cost_of(["import", model, "-o", model.with_suffix(".new")])
 
 
 def main() -> None:
@@ -103,17 +89,10 @@ def main() -> None:
                 Path(name) / "large.onnx", arguments.inputs, arguments.hidden,
                 expressions=expressions,
             )  # fmt: skip
-            size = large.stat().st_size
-            _, base = measure(small)
-            seconds, peak = measure(large)
             weights = "expressions" if expressions else "constants"
-            rows.append({"weights": weights, "file_bytes": size, "seconds": round(seconds, 2),
-                         "peak_bytes": peak, "base_bytes": base,
-                         "times_the_file": round((peak - base) / size, 2)})  # fmt: skip
-            print(
-                f"{weights:<12} {size / 1e6:>5.1f} MB {seconds:>6.1f} s  {peak / 1e6:>6.0f} MB, "
-                f"{rows[-1]['times_the_file']:.2f} times the file above {base / 1e6:.0f} MB"
-            )
+            cost = measure(large).row(measure(small), large)
+            rows.append({"weights": weights, **cost})
+            print(f"{weights:<12} {cost['file_bytes'] / 1e6:>5.1f} MB {in_words(cost)}")
     if arguments.json:
         value = {"rows": rows, "environment": capture()}
         write_text(arguments.json, json.dumps(value, indent=1) + "\n")

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +21,11 @@ from torch import nn
 
 import edgernn
 from edgernn.files import check_writable, write_text
+from edgernn_benchmarks.child_cost import Cost, cost_of, in_words
 from edgernn_benchmarks.environment import capture
 
 PRECISIONS = ("fp16", "int8-dynamic", "int8", "w8a16", "int4")
 CALIBRATED = ("int8", "w8a16", "int4")
-# From a small process, because a child's largest size begins with that of its parent.
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 def make(folder: Path, inputs: int, hidden: int) -> Path:
@@ -46,18 +38,13 @@ def make(folder: Path, inputs: int, hidden: int) -> Path:
     return folder / "model.onnx"
 
 
-def quantize(model: Path, precision: str) -> tuple[float, int]:
-    """Quantize in a process of its own; return its seconds and its largest resident bytes."""
+def quantize(model: Path, precision: str) -> Cost:
+    """Quantize in a process of its own."""
     model.with_name("model.onnx.calibration.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "edgernn", "quantize", model, "--precision", precision,
-               "-o", model.with_name("small.onnx")]  # fmt: skip
+    command = ["quantize", model, "--precision", precision, "-o", model.with_name("small.onnx")]
     if precision in CALIBRATED:
         command += ["--calibration", model.with_name("data.npz")]
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, command)], stdout=subprocess.PIPE, check=True
-    )
-    return time.monotonic() - started, int(done.stdout) * 1024
+    return cost_of(command)
 
 
 def main() -> None:
@@ -73,17 +60,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         small = make(Path(name) / "little", 4, 4)
         large = make(Path(name) / "large", arguments.inputs, arguments.hidden)
-        size = large.stat().st_size
         for precision in PRECISIONS:
-            _, base = quantize(small, precision)
-            seconds, peak = quantize(large, precision)
-            rows.append({"precision": precision, "file_bytes": size, "seconds": round(seconds, 2),
-                         "peak_bytes": peak, "base_bytes": base,
-                         "times_the_file": round((peak - base) / size, 2)})  # fmt: skip
-            print(
-                f"{precision:<13} {seconds:>6.1f} s  {peak / 1e6:>6.0f} MB, "
-                f"{rows[-1]['times_the_file']:.2f} times the file above {base / 1e6:.0f} MB"
-            )
+            cost = quantize(large, precision).row(quantize(small, precision), large)
+            rows.append({"precision": precision, **cost})
+            print(f"{precision:<13} {in_words(cost)}")
     if arguments.json:
         value = {"rows": rows, "environment": capture()}
         write_text(arguments.json, json.dumps(value, indent=1) + "\n")

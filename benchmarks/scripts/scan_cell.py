@@ -159,7 +159,7 @@ def main() -> None:
     show(found)
     if given.json:
         result = {"environment": environment.capture(), **found}
-        write_text(given.json, json.dumps(result, indent=1) + "\n")
+        write_text(given.json, json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

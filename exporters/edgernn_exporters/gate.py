@@ -50,6 +50,15 @@ class GateResult:
     tolerance: float
     rounding: float
 
+    def to_json(self) -> dict[str, float]:
+        """Return what a file's metadata keep of it."""
+        return {
+            "cases": self.cases,
+            "tolerance": self.tolerance,
+            "max_error": float(f"{self.max_error:.3g}"),
+            "rounding": float(f"{self.rounding:.3g}"),
+        }
+
 
 @dataclass(frozen=True)
 class Shapes:

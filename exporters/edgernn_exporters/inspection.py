@@ -18,6 +18,7 @@ from edgernn.metadata import Metadata
 from edgernn.pairs import Side
 from edgernn_exporters.onnx_bodies import inner_nodes
 from edgernn_exporters.onnx_files import read_model
+from edgernn_exporters.onnx_nodes import is_standard
 from edgernn_exporters.quantization.functions import DOMAIN
 from edgernn_exporters.quantization.graph import GraphEditor
 from edgernn_exporters.quantization.layers import is_layer, name_of
@@ -173,7 +174,7 @@ def _layer(
     node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], within: str = ""
 ) -> Layer | None:
     ours = node.domain == DOMAIN and node.op_type.startswith(_RECURRENT)
-    standard = node.domain in ("", "ai.onnx") and node.op_type in _RECURRENT
+    standard = is_standard(node, *_RECURRENT)
     if not ours and not standard:
         return None
     w, r = (constants.get(node.input[place]) for place in _places(node))

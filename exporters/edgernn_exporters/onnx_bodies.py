@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgernn_exporters.onnx_nodes import name_of, named_subgraphs
+
 
 @dataclass(frozen=True)
 class Inner:
@@ -48,16 +50,12 @@ def _nodes(
     constants = {**{k: v for k, v in outer.items() if k not in hidden}, **own}
     known = set(outer_known - hidden) | own.keys()
     for node in graph.node:
-        bodies = [
-            (attribute.name, body)
-            for attribute in node.attribute
-            for body in ([attribute.g] if attribute.HasField("g") else attribute.graphs)
-        ]
+        bodies = list(named_subgraphs(node))
         yield Inner(node, within, constants, frozenset(known))
         if not bodies and all(name in known for name in node.input if name):
             known.update(node.output)
         for attribute, body in bodies:
-            place = f"{node.name or next(iter(node.output), '')}.{attribute}"
+            place = f"{name_of(node)}.{attribute}"
             yield from _nodes(
                 body, f"{within}/{place}" if within else place, constants, frozenset(known)
             )

@@ -10,8 +10,9 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgernn.errors import ModelError
+from edgernn.errors import ModelError, first_line
 from edgernn.metadata import PREFIX, Metadata
+from edgernn_exporters.onnx_nodes import subgraphs
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]:
@@ -33,7 +34,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, Metadata]
     try:
         onnx.checker.check_model(content)  # before it is parsed: the checker makes a copy
     except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
     except ValueError:  # the parser below says so, too
         pass
     try:
@@ -75,9 +76,8 @@ def _sparse(graph: onnx.GraphProto) -> Iterator[str]:
     """Yield the names of sparse initializers, those of bodies included."""
     yield from (sparse.values.name for sparse in graph.sparse_initializer)
     for node in graph.node:
-        for attribute in node.attribute:
-            for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from _sparse(body)
+        for body in subgraphs(node):
+            yield from _sparse(body)
 
 
 def add_gate(path: Path, gate: Mapping[str, Any]) -> None:
@@ -116,8 +116,8 @@ def _strip_node(node: onnx.NodeProto) -> None:
     _clear(node)
     for attribute in node.attribute:
         attribute.ClearField("doc_string")
-        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            _strip_graph(graph)
+    for graph in subgraphs(node):
+        _strip_graph(graph)
 
 
 def _clear(item: Any) -> None:

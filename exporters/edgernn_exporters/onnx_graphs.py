@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from edgernn_exporters.onnx_nodes import STANDARD
 from edgernn_exporters.quantization.functions import DOMAIN
 from edgernn_exporters.quantization.opset import opset_of
 
@@ -73,7 +74,10 @@ def folded_elements(
 
 
 def fold(
-    node: onnx.NodeProto, inputs: dict[str, NDArray[Any]], model: onnx.ModelProto
+    node: onnx.NodeProto,
+    inputs: dict[str, NDArray[Any]],
+    model: onnx.ModelProto,
+    elements: int | None = None,
 ) -> dict[str, NDArray[Any]] | None:
     """Compute a node whose inputs are constants, with ONNX's reference implementation.
 
@@ -81,13 +85,14 @@ def fold(
         node: Without subgraphs.
         inputs: The constants by name.
         model: Where the node is from.
+        elements: What `folded_elements` says of it, where the caller has asked.
 
     Returns:
         Values by name, or None if it cannot be computed here, or would be huge.
     """
-    if node.op_type in _NOT_FOLDED or node.domain not in ("", "ai.onnx"):
+    if node.op_type in _NOT_FOLDED or node.domain not in STANDARD:
         return None
-    size = folded_elements(node, inputs, model)
+    size = folded_elements(node, inputs, model) if elements is None else elements
     if size is None or size > FOLDED_ELEMENTS:
         return None
     values = [helper.make_value_info(name, onnx.TypeProto()) for name in inputs]

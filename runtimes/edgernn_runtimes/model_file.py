@@ -89,8 +89,7 @@ class Interface:
         """Return the contract of a model that can run step by step.
 
         Raises:
-            ContractError: The model has no contract or is not causal.
-            InputError: ``batch`` is below 1.
+            ContractError, InputError: See `edgernn.contract.require_stream`.
         """
         return require_stream(self.contract, str(self.path), batch)
 

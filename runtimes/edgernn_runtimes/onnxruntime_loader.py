@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgernn.errors import ModelError, TargetUnavailable, UsageError
+from edgernn.errors import ModelError, TargetUnavailable, UsageError, first_line
 
 # The part that matters of a message which begins with a long C++ signature.
 _GPU_CALL = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT|CURAND)\w* failure -?\d+: [^;\n]*")
@@ -115,7 +115,7 @@ def onnxruntime_reason(error: Exception) -> str | None:
     failed = _GPU_CALL.search(str(error))
     if failed is not None:
         return failed.group().strip()
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = first_line(error)
     if line.startswith("[ONNXRuntimeError]"):
         line = line.split(" : ", 3)[-1]
     return line[:400]

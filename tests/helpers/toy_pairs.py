@@ -38,7 +38,7 @@ class Encoder:
         return {"memory": x, "first": x.mean(axis=1)[None].astype(np.float32)}
 
     def stream(self, batch: int = 1) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a pair runs its encoder on whole sequences")
 
     def close(self) -> None:
         pass
@@ -66,7 +66,7 @@ class Decoder:
         return h @ self.head, h
 
     def run(self, inputs: Mapping[str, Array]) -> Arrays:
-        raise NotImplementedError
+        raise AssertionError("a pair runs its decoder step by step")
 
     def stream(self, batch: int = 1) -> Stream:
         self.batches.append(batch)

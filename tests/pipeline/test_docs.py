@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from helpers.cli import Cli
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -120,3 +123,22 @@ def test_a_page_runs_from_top_to_bottom(tmp_path: Path, name: str) -> None:
         ran.append(kind)
     assert ran.count("sh") >= 1
     assert ran.count("python") >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["forecast", "health", "language", "memory", "motion", "sentiment", "speech",
+             "translate"]
+)  # fmt: skip
+def test_a_page_of_a_task_runs_on_the_data_that_need_no_download(
+    name: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    (block,) = blocks(ROOT / "docs" / "tasks" / f"{name}.md", "sh")
+    commands = commands_of(re.sub(r" --data path/to/\S+", "", block))
+    assert len(commands) >= 4
+    for command in commands:
+        _, *words = shlex.split(command, comments=True)
+        done = cli(*words, *(["--epochs", "1"] if words[0] == "train" else []))
+        assert done.code == 0, f"{command}\n{done.err}"

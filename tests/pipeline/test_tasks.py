@@ -33,6 +33,9 @@ def test_a_task_goes_from_training_to_a_report(tmp_path: Path, cli: Cli, name: s
     scores = {"cpu": edgernn.evaluate(model)}
     assert task.metric.name in scores["cpu"]
 
+    printed = json.loads(cli("evaluate", str(model), "--json").out)
+    assert printed == scores["cpu"]
+
     sample = str(task.sample(tmp_path))
     answered = json.loads(cli("run", str(model), "--inputs", sample, "--json").out)
     assert isinstance(answered["answer"], str)

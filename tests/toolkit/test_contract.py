@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgernn.contract import Axes, Contract, StateSpec, StreamSpec, TensorSpec
-from edgernn.errors import ContractError
+from edgernn.contract import Axes, Contract, StateSpec, StreamSpec, TensorSpec, require_stream
+from edgernn.errors import ContractError, InputError
 
 AXIS = st.none() | st.integers(0, 3)
 AXES = st.dictionaries(st.text(max_size=5), st.builds(Axes, AXIS, AXIS), max_size=3)
@@ -148,3 +148,12 @@ def test_streams_of_the_wrong_type_are_refused(change: dict[str, Any]) -> None:
     for value in (None, [], "x"):
         with pytest.raises(ContractError, match="unreadable"):
             Contract.from_json(states, value, "a")
+
+
+def test_inputs_without_a_batch_axis_are_one_sequence() -> None:
+    alone = Contract((), StreamSpec(True, {"x": Axes(None, 0), "side": Axes(None, None)}))
+    assert require_stream(alone, "m.onnx", 1) is alone
+    with pytest.raises(InputError, match=r"m.onnx: .* one sequence, .* not a batch of 2"):
+        require_stream(alone, "m.onnx", 2)
+    several = Contract((), StreamSpec(True, {"x": Axes(0, 1), "side": Axes(None, None)}))
+    assert require_stream(several, "m.onnx", 2) is several

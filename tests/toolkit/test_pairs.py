@@ -55,6 +55,7 @@ def test_a_link_that_fits_passes() -> None:
     LINK.check(ENCODER_SIDE, DECODER_SIDE)
     column = replace(DECODER_SIDE.inputs[0], shape=("batch", 1), dtype="int32")
     LINK.check(ENCODER_SIDE, replace(DECODER_SIDE, inputs=(column, MEMORY)))
+    replace(LINK, start=3, end=3).check(ENCODER_SIDE, DECODER_SIDE)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,8 @@ def test_a_link_that_fits_passes() -> None:
         ({}, {"outputs": (MEMORY, replace(FIRST, shape=("batch", UNITS)))}, {}, "does not fit h"),
         ({}, {"outputs": (replace(MEMORY, dtype="float16"), FIRST)}, {}, "does not fit memory"),
         ({"states": {"h": "memory"}}, {}, {}, "output memory .* does not fit h"),
+        ({"start": 4}, {}, {}, "start is token 4, but 'logits' are of 4 tokens; .* from 0 to 3"),
+        ({"start": None, "end": 99}, {}, {}, "end is token 99, but 'logits' are of 4 tokens"),
     ],
 )  # fmt: skip
 def test_links_that_do_not_fit_are_refused(

@@ -264,7 +264,7 @@ def require_stream(contract: Contract | None, where: str, batch: int) -> Contrac
 
     Raises:
         ContractError: The model has no contract, is not causal, or takes lengths.
-        InputError: ``batch`` is below 1.
+        InputError: ``batch`` is below 1, or above 1 for inputs without a batch axis.
     """
     if contract is None:
         raise ContractError(
@@ -283,4 +283,10 @@ def require_stream(contract: Contract | None, where: str, batch: int) -> Contrac
         )
     if batch < 1:
         raise InputError(f"batch must be at least 1, got {batch}")
+    places = contract.stream.inputs.values()
+    if batch > 1 and places and all(place.batch is None for place in places):
+        raise InputError(
+            f"{where}: the model takes one sequence, without a batch axis, not a batch of {batch}; "
+            f"open a stream for each sequence, or export the model with a batch axis"
+        )
     return contract

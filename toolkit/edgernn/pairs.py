@@ -77,7 +77,8 @@ class PairLink:
         """Compare the link with both graphs.
 
         Raises:
-            ContractError: A tensor is missing, or what the encoder gives does not fit.
+            ContractError: A tensor is missing, what the encoder gives does not fit, or the logits
+                are of fewer tokens than ``start`` or ``end`` says.
         """
         where = decoder.where
         fed = {spec.name: spec for spec in decoder.inputs}
@@ -95,6 +96,13 @@ class PairLink:
                 f"{where}: the tokens {token} must be int32 or int64 [batch] or [batch, 1]; export "
                 f"a decoder that takes one token of each row"
             )
+        count = returned[self.logits].shape[-1]
+        for name, number in (("start", self.start), ("end", self.end)):
+            if number is not None and isinstance(count, int) and number >= count:
+                raise ContractError(
+                    f"{where}: {name} is token {number}, but {self.logits!r} are of {count} "
+                    f"tokens; give a number from 0 to {count - 1}"
+                )
         states = {state.input: state for state in decoder.contract.states}
         specs = {spec.name: spec for spec in decoder.states}
         if unknown := sorted(set(self.states) - set(states)):

@@ -50,7 +50,7 @@ class Journal:
     def save(self) -> None:
         """Write the file."""
         if self.path is not None:
-            write_text(self.path, json.dumps(self.to_json(), indent=1) + "\n")
+            write_text(self.path, json.dumps(self.to_json()) + "\n")
 
     def under(self, prefix: str) -> Iterator[Row]:
         """Yield the rows whose keys begin so."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from edgernn_benchmarks.cells.plan import BASELINE, PRECISIONS, SCENARIOS
 from edgernn_benchmarks.cells.plots import gradients_svg, memory_svg
 from edgernn_benchmarks.cells.tables import Network, memory_cells, networks, tasks_of
 from edgernn_benchmarks.report_format import NOTHING, duration, number, score, size
-from edgernn_benchmarks.report_html import day, environment_facts, figure, template
+from edgernn_benchmarks.report_html import day, environment_facts, figure, read_schema, template
 
 _WHEN = {
     "plain": ("Untrained, PyTorch's biases", "as nn.LSTM and nn.GRU begin"),
@@ -71,13 +70,8 @@ def page_of_cells(path: Path) -> str | None:
     Raises:
         InputError: It is the suite's, but damaged or of another version.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        return None
-    return to_html(Journal.from_json(value, path))
+    value = read_schema(path, SCHEMA)
+    return None if value is None else to_html(Journal.from_json(value, path))
 
 
 def to_html(journal: Journal) -> str:

@@ -11,6 +11,7 @@ from edgernn_exporters.causal.framewise import Rule, other
 from edgernn_exporters.causal.values import Array, Timed, Unstreamable, described, refusal
 from edgernn_exporters.causal.walk import Walk
 from edgernn_exporters.causal.writer import live_nodes, reads
+from edgernn_exporters.onnx_nodes import STANDARD, attributes
 
 RULES: dict[str, Rule] = {
     **framewise.RULES,
@@ -88,7 +89,7 @@ def _visit(walk: Walk, node: onnx.NodeProto) -> None:
         return
     if spoilt and node.op_type != "Concat":  # which may add frames behind the last
         raise refusal(spoilt[0].reason)
-    standard = node.domain in ("", "ai.onnx")
+    standard = node.domain in STANDARD
     RULES.get(node.op_type if standard else "", other)(walk, node)
 
 
@@ -118,7 +119,7 @@ def _repeated(walk: Walk, node: onnx.NodeProto, name: str) -> None:
     if node.op_type == "Expand":
         array = walk.known(node.input[0])
     else:
-        given = framewise.attributes(node).get("value")
+        given = attributes(node).get("value")
         zero = np.zeros(1, np.float32)
         array = zero if given is None else onnx.numpy_helper.to_array(given)
     if array is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from edgernn_exporters.causal.framewise import Rule, attributes, framewise, other
+from edgernn_exporters.causal.framewise import Rule, framewise, other
 from edgernn_exporters.causal.sizes import Size
 from edgernn_exporters.causal.values import (
     Array,
@@ -17,10 +17,10 @@ from edgernn_exporters.causal.values import (
     Unstreamable,
     described,
     frames,
-    label_of,
     refusal,
 )
 from edgernn_exporters.causal.walk import Walk
+from edgernn_exporters.onnx_nodes import attributes, name_of
 
 _AHEAD = {"reflect": "mirrors frames that come later", "wrap": "takes frames from the end"}
 
@@ -49,7 +49,7 @@ def padded(
     value = replace(value, extra=value.extra + after)
     if before == 0:
         return value
-    moved = replace(value, cause=described(node), label=label_of(node))
+    moved = replace(value, cause=described(node), label=name_of(node))
     if before < 0:
         return cropped(moved, -before)
     if isinstance(fill, np.ndarray):
@@ -93,7 +93,7 @@ def _blanked(
     sizes = tuple(
         size if axis in (*rows, value.axis) else Size(1) for axis, size in enumerate(shape)
     )
-    writer, label = walk.writer, f"{label_of(node)}.begun"
+    writer, label = walk.writer, f"{name_of(node)}.begun"
     parts = [
         writer.node("Shape", [value.name], f"{label}.size", start=axis, end=axis + 1)
         if axis in (*rows, value.axis) else writer.integers(1)

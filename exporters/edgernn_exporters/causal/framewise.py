@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 
-from edgernn_exporters.causal.values import Timed, described, label_of, refusal
+from edgernn_exporters.causal.values import Timed, described, refusal
 from edgernn_exporters.causal.walk import Walk
 from edgernn_exporters.causal.writer import reads, rename
+from edgernn_exporters.onnx_nodes import attributes, name_of
 
 Rule = Callable[[Walk, onnx.NodeProto], None]
 
@@ -30,14 +29,9 @@ _ALONG = {"Softmax": -1, "LogSoftmax": -1, "Hardmax": -1, "LpNormalization": -1,
 _OVER_SPACE = ("InstanceNormalization", "GroupNormalization", "GlobalAveragePool",
                "GlobalMaxPool", "GlobalLpPool")  # fmt: skip
 _FROM_AXIS = ("LayerNormalization", "RMSNormalization")
-_REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
-               "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")  # fmt: skip
+REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+              "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")  # fmt: skip
 _ARGUMENTS = ("ArgMax", "ArgMin")
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return a node's attributes."""
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def other(walk: Walk, node: onnx.NodeProto) -> None:
@@ -97,8 +91,7 @@ def merged(walk: Walk, node: onnx.NodeProto, names: Sequence[str]) -> dict[str, 
     late = max(value.late for value in timed.values())
     ordered = sorted(timed.items(), key=lambda item: -item[1].late)
     return {
-        name: walk.delayed(name, value, late - value.late, label_of(node))
-        for name, value in ordered
+        name: walk.delayed(name, value, late - value.late, name_of(node)) for name, value in ordered
     }
 
 
@@ -283,9 +276,9 @@ def _target_shape(walk: Walk, node: onnx.NodeProto, value: Timed) -> str | None:
         if place is None:
             parts.append(walk.writer.integers(size.base))
         else:
-            name = f"{label_of(node)}.size"
+            name = f"{name_of(node)}.size"
             parts.append(walk.writer.node("Shape", [value.name], name, start=place, end=place + 1))
-    return walk.writer.node("Concat", parts, f"{label_of(node)}.shape", axis=0)
+    return walk.writer.node("Concat", parts, f"{name_of(node)}.shape", axis=0)
 
 
 def _split(walk: Walk, node: onnx.NodeProto) -> None:
@@ -308,7 +301,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_ALONG, _along),
     **dict.fromkeys(_OVER_SPACE, _over_space),
     **dict.fromkeys(_FROM_AXIS, _from_axis),
-    **dict.fromkeys((*_REDUCTIONS, *_ARGUMENTS), _reduce),
+    **dict.fromkeys((*REDUCTIONS, *_ARGUMENTS), _reduce),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,

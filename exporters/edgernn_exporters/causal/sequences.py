@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import onnx
 
-from edgernn_exporters.causal.framewise import Rule, attributes, framewise, other
-from edgernn_exporters.causal.values import Timed, described, label_of, refusal
+from edgernn_exporters.causal.framewise import Rule, framewise, other
+from edgernn_exporters.causal.values import Timed, described, refusal
 from edgernn_exporters.causal.walk import Walk
+from edgernn_exporters.onnx_nodes import attributes, name_of
 
 _CROSSING = "compares or mixes every time step with every other (attention over time)"
 _BACKWARDS = (b"reverse", b"bidirectional")
@@ -80,7 +81,7 @@ def _recurrent(walk: Walk, node: onnx.NodeProto) -> None:
         walk.require_usable(node, node.input)
         walk.keep(node, walk.aligned_inputs(node, node.input))
         if node.output[0]:
-            walk.define(node.output[0], Timed(node.output[0], axis, label=label_of(node)))
+            walk.define(node.output[0], Timed(node.output[0], axis, label=name_of(node)))
         return
     other(walk, node)
 

@@ -142,7 +142,7 @@ def _computed(
             arrays = {name: numpy_helper.to_array(known[name]) for name in inputs}
             size = folded_elements(node, arrays, model)
             if size is not None and size <= _SMALL_ELEMENTS:
-                values = fold(node, arrays, model)
+                values = fold(node, arrays, model, size)
         if not values or results.intersection(node.output):
             kept.append(node)
             continue

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgernn.errors import ModelError
+from edgernn_exporters.onnx_nodes import name_of
 
 Array = NDArray[Any]
 
@@ -91,12 +92,7 @@ def refusal(reason: str, advice: str = "") -> StepFormError:
 
 def described(node: onnx.NodeProto) -> str:
     """Return how messages name a node, such as ``node 'front.conv' (Conv)``."""
-    return f"node {label_of(node)!r} ({node.op_type})"
-
-
-def label_of(node: onnx.NodeProto) -> str:
-    """Return the name of a node, or of its output where it has none."""
-    return node.name or next((name for name in node.output if name), node.op_type)
+    return f"node {name_of(node)!r} ({node.op_type})"
 
 
 def frames(array: Array, axis: int, begin: int | None, end: int | None) -> Array:

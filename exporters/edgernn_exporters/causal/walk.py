@@ -18,11 +18,11 @@ from edgernn_exporters.causal.values import (
     Unstreamable,
     Value,
     described,
-    label_of,
     refusal,
 )
 from edgernn_exporters.causal.writer import Writer, one_row
 from edgernn_exporters.onnx_graphs import fold
+from edgernn_exporters.onnx_nodes import name_of, subgraphs
 
 
 class Walk:
@@ -92,7 +92,7 @@ class Walk:
 
     def folded(self, node: onnx.NodeProto) -> bool:
         """Compute a node whose inputs are all constant; False if they are not."""
-        if not node.input or any(item.HasField("g") for item in node.attribute):
+        if not node.input or any(True for _ in subgraphs(node)):
             inputs: dict[str, Array] | None = {} if node.op_type == "Constant" else None
         else:
             found = {name: self.known(name) for name in node.input if name}
@@ -201,7 +201,7 @@ class Walk:
     def aligned_inputs(self, node: onnx.NodeProto, names: Sequence[str]) -> dict[str, str]:
         """Return new names for those inputs of a node that are sequences, each aligned."""
         return {
-            name: self.aligned(name, described(node), label_of(node))
+            name: self.aligned(name, described(node), name_of(node))
             for name in dict.fromkeys(names)
             if self.timed(name) is not None
         }
@@ -231,7 +231,7 @@ class Walk:
             if shape is not None and len(growing) == 1 and timed:
                 size = shape[growing[0]]
                 if size.is_time and size.base == 0:
-                    self.define(name, Timed(name, growing[0], label=label_of(node)))
+                    self.define(name, Timed(name, growing[0], label=name_of(node)))
 
     def empty_frames(self, name: str, axis: int, count: int, fill: Any) -> Array:
         """Return ``count`` frames of one value for a sequence of the model."""

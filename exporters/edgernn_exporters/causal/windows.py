@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 
 from edgernn_exporters.causal.cutting import padded
-from edgernn_exporters.causal.framewise import Rule, attributes, framewise, other
+from edgernn_exporters.causal.framewise import Rule, framewise, other
 from edgernn_exporters.causal.sizes import Size
-from edgernn_exporters.causal.values import Timed, described, label_of, refusal
+from edgernn_exporters.causal.values import Timed, described, refusal
 from edgernn_exporters.causal.walk import Walk
+from edgernn_exporters.onnx_nodes import attributes, name_of
 
 
 def _window(walk: Walk, node: onnx.NodeProto) -> None:
@@ -46,7 +47,7 @@ def _window(walk: Walk, node: onnx.NodeProto) -> None:
     value = padded(walk, name, value, node, before, after, fill=_fill(node))
     source = value.name
     if reach:
-        label = label_of(node)
+        label = name_of(node)
         source = walk.writer.joined(value, reach, walk.shape(name), walk.sizes.dtypes[name], label)
     pads[place] = pads[place + rank] = 0
     changed: dict[str, Any] = {"pads": pads}
@@ -60,7 +61,7 @@ def _window(walk: Walk, node: onnx.NodeProto) -> None:
         prefix = walk.evaluated(alone, {name: value.prefix}, node)[node.output[0]]
     cause = _cause(node, late, before, reach) if late > 0 else value.cause
     result = Timed(node.output[0], value.axis, late, value.extra - reach, prefix,
-                   cause or described(node), label_of(node))  # fmt: skip
+                   cause or described(node), name_of(node))  # fmt: skip
     walk.define(node.output[0], result)
 
 
@@ -164,7 +165,7 @@ def _cumulative(walk: Walk, node: onnx.NodeProto) -> None:
             f"{described(node)} sums a sequence whose first {value.late} frames are cut off",
             "pad or shift it so that there is one frame for each input",
         )
-    label, writer = label_of(node), walk.writer
+    label, writer = name_of(node), walk.writer
     first = walk.empty_frames(name, value.axis, 1, 0)
     prefix = None
     if value.prefix is not None:

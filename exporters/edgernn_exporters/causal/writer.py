@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 
 from edgernn.contract import ZEROS, Contract, StateSpec
 from edgernn_exporters.causal.sizes import Size
-from edgernn_exporters.causal.values import Array, Timed, history, refusal
+from edgernn_exporters.causal.values import Array, Timed, frames, history, refusal
+from edgernn_exporters.onnx_nodes import subgraphs
 
 
 class Writer:
@@ -110,9 +111,7 @@ class Writer:
         prefix = None
         if late < 0:
             assert value.prefix is not None
-            index = [slice(None)] * value.prefix.ndim
-            index[value.axis] = slice(0, -late)
-            prefix = value.prefix[tuple(index)]
+            prefix = frames(value.prefix, value.axis, 0, -late)
         return replace(value, name=self._cut[key], late=late, prefix=prefix)
 
     def state(self, name: str, first: Array, shape: Sequence[Size], axis: int, dtype: int) -> str:
@@ -227,14 +226,10 @@ def live_nodes(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[
 def reads(node: onnx.NodeProto) -> set[str]:
     """Return the values that a node reads, itself or in its subgraphs."""
     names = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            inside = {name for inner in graph.node for name in reads(inner)}
-            inside |= {value.name for value in graph.output}
-            made = {name for inner in graph.node for name in inner.output}
-            made |= {value.name for value in graph.input}
-            made |= {tensor.name for tensor in graph.initializer}
-            names |= inside - made
+    for graph in subgraphs(node):
+        inside = {name for inner in graph.node for name in reads(inner)}
+        inside |= {value.name for value in graph.output}
+        names |= inside - _made(graph)
     return names
 
 
@@ -243,15 +238,19 @@ def rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     if not names:
         return
     node.input[:] = [names.get(name, name) for name in node.input]
-    for attribute in node.attribute:
-        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            made = {name for inner in graph.node for name in inner.output}
-            made |= {value.name for value in (*graph.input, *graph.initializer)}
-            outside = {old: new for old, new in names.items() if old not in made}
-            for inner in graph.node:
-                rename(inner, outside)
-            for value in graph.output:
-                value.name = outside.get(value.name, value.name)
+    for graph in subgraphs(node):
+        made = _made(graph)
+        outside = {old: new for old, new in names.items() if old not in made}
+        for inner in graph.node:
+            rename(inner, outside)
+        for value in graph.output:
+            value.name = outside.get(value.name, value.name)
+
+
+def _made(graph: onnx.GraphProto) -> set[str]:
+    """Return the names that a graph defines."""
+    made = {name for node in graph.node for name in node.output}
+    return made | {value.name for value in (*graph.input, *graph.initializer)}
 
 
 def _batch_dim(model: onnx.ModelProto, contract: Contract) -> str:

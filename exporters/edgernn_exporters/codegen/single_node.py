@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edgernn_exporters.codegen.refusal import NotLoweredError
+from edgernn_exporters.onnx_nodes import subgraphs
 
 Shape = tuple[int, ...]
 TensorType = tuple[str, Shape]
@@ -42,13 +43,13 @@ def captured(node: onnx.NodeProto) -> list[str]:
         >>> captured(helper.make_node("Sin", ["x"], ["y"]))
         []
     """
-    names = [name for graph in _subgraphs(node) for name in _free(graph)]
+    names = [name for graph in subgraphs(node) for name in _free(graph)]
     return list(dict.fromkeys(names))
 
 
 def inner_operators(node: onnx.NodeProto) -> set[str]:
     """Return the operators of a node and of all its subgraphs."""
-    inside = [inner_operators(inner) for graph in _subgraphs(node) for inner in graph.node]
+    inside = [inner_operators(inner) for graph in subgraphs(node) for inner in graph.node]
     return {node.op_type}.union(*inside)
 
 
@@ -153,16 +154,9 @@ def _check_texts(node: onnx.NodeProto) -> None:
         for text in (attribute.s, *attribute.strings):
             if not all(32 <= byte < 127 and byte not in b"*/\\\"'?" for byte in text):
                 raise NotLoweredError(f"its attribute {attribute.name!r} holds unusual characters")
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         for inner in graph.node:
             _check_texts(inner)
-
-
-def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    found: list[onnx.GraphProto] = []
-    for attribute in node.attribute:
-        found += [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
-    return found
 
 
 def _free(graph: onnx.GraphProto) -> list[str]:
@@ -186,7 +180,7 @@ def _renamed(node: onnx.NodeProto, names: dict[str, str]) -> onnx.NodeProto:
     copy.output[:] = [_name(names, name) for name in node.output]
     while len(copy.input) and not copy.input[-1]:
         del copy.input[-1]
-    for graph in _subgraphs(copy):
+    for graph in subgraphs(copy):
         graph.name = "body"
         graph.ClearField("doc_string")
         del graph.metadata_props[:]

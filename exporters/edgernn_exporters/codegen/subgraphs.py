@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from edgernn_exporters.onnx_nodes import subgraphs
+
 
 @dataclass(frozen=True)
 class Body:
@@ -60,13 +62,12 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
     copy.CopyFrom(node)
     copy.input[:] = [names.get(name, name) for name in node.input]
     copy.output[:] = [names.get(name, name) for name in node.output]
-    for attribute in copy.attribute:
-        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            own = _defined(graph)
-            outer = {name: fresh for name, fresh in names.items() if name not in own}
-            inner = [_renamed(item, outer) for item in graph.node]
-            del graph.node[:]
-            graph.node.extend(inner)
-            for value in graph.output:
-                value.name = outer.get(value.name, value.name)
+    for graph in subgraphs(copy):
+        own = _defined(graph)
+        outer = {name: fresh for name, fresh in names.items() if name not in own}
+        inner = [_renamed(item, outer) for item in graph.node]
+        del graph.node[:]
+        graph.node.extend(inner)
+        for value in graph.output:
+            value.name = outer.get(value.name, value.name)
     return copy

@@ -12,6 +12,7 @@ from edgernn_exporters.codegen.refusal import NotLoweredError
 from edgernn_exporters.codegen.single_node import captured
 from edgernn_exporters.codegen.values import Constant
 from edgernn_exporters.onnx_graphs import fold
+from edgernn_exporters.onnx_nodes import STANDARD, name_of, subgraphs
 
 Fallback = Callable[[Lowering, onnx.NodeProto], None]
 Refusal = tuple[str, NotLoweredError]
@@ -58,7 +59,7 @@ class Visitor:
         arrays = {name: lowering.constant(name) for name in node.input if name}
         if any(array is None for array in arrays.values()):
             return False
-        if any(a.HasField("g") or a.graphs for a in node.attribute):
+        if any(True for _ in subgraphs(node)):
             return False
         known = {name: array for name, array in arrays.items() if array is not None}
         values = fold(node, known, self._model)
@@ -84,8 +85,8 @@ class Visitor:
 
 def label_of(node: onnx.NodeProto) -> str:
     """Return a node's operator and name for messages."""
-    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-    return f"{domain}{node.op_type} {node.name or next(iter(node.output), '')}"
+    domain = "" if node.domain in STANDARD else f"{node.domain}."
+    return f"{domain}{node.op_type} {name_of(node)}"
 
 
 def _ready(lowering: Lowering, node: onnx.NodeProto) -> bool:

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from edgernn_exporters.onnx_import.editing import label, reads
 from edgernn_exporters.onnx_import.tracing import frozen, shapes_of
+from edgernn_exporters.onnx_nodes import STANDARD
 
 TIME, BATCH = "time", "batch"
 
@@ -263,7 +264,7 @@ def follow(
     """
     flow = Flow(model, states, caches, final=final)
     for node in model.graph.node:
-        rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rule = rules.get(node.op_type) if node.domain in STANDARD else None
         if rule is not None and flow.of(node.input[0]) is not None:
             try:
                 rule(flow, node)

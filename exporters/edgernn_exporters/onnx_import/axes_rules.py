@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import onnx
 
+from edgernn_exporters.causal.framewise import REDUCTIONS
 from edgernn_exporters.onnx_import.axes import BATCH, NONE, TIME, Axis, Flow, Rule
 from edgernn_exporters.onnx_import.axes_views import VIEWS
-from edgernn_exporters.onnx_import.editing import attributes, label
+from edgernn_exporters.onnx_import.editing import label
 from edgernn_exporters.onnx_import.slots import is_forward
+from edgernn_exporters.onnx_nodes import attributes
 
 _AHEAD = "it looks at other time steps than the present, and earlier ones are not kept in a cache"
 
@@ -237,13 +239,12 @@ UNARY = (
     "Not", "IsNaN", "IsInf", "Sin", "Cos", "BatchNormalization", "QuantizeLinear",
     "DequantizeLinear", "CastLike",
 )  # fmt: skip
-_REDUCE = ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
 
 RULES: dict[str, Rule] = {
     **VIEWS,
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(UNARY, _like_first),
-    **{f"Reduce{name}": _reduce for name in _REDUCE},
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "ArgMax": _reduce,
     "ArgMin": _reduce,
     "MatMul": _matmul,

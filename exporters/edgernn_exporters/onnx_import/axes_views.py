@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx
 
 from edgernn_exporters.onnx_import.axes import NONE, TIME, Axis, Flow, Rule
-from edgernn_exporters.onnx_import.editing import attributes
+from edgernn_exporters.onnx_nodes import attributes
 
 _END = 1 << 30
 

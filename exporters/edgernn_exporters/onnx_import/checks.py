@@ -11,13 +11,19 @@ from onnx import numpy_helper
 from edgernn.errors import ModelError
 from edgernn_exporters.onnx_import.limits import MAX_NODES
 from edgernn_exporters.onnx_import.tensors import bits_of
-from edgernn_exporters.onnx_import.walking import described, graphs_in, graphs_of, nodes_of
+from edgernn_exporters.onnx_import.walking import (
+    described,
+    graphs_in,
+    graphs_of,
+    nodes_in,
+    nodes_of,
+)
+from edgernn_exporters.onnx_nodes import STANDARD, is_standard, subgraphs
 
 Shape = Sequence[int | str | None]
 Shapes = Mapping[str, Shape]
 
-_STANDARD = ("", "ai.onnx")
-_DOMAINS = (*_STANDARD, "ai.onnx.ml")
+_DOMAINS = (*STANDARD, "ai.onnx.ml")
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DIRECTIONS = {b"forward": 1, b"reverse": 1, b"bidirectional": 2}
 _SHOWN = 3
@@ -30,7 +36,7 @@ def check_bodies(model: onnx.ModelProto) -> None:
         ModelError: The numbers differ; names the node.
     """
     for node in nodes_of(model):
-        if node.domain not in _STANDARD or node.op_type not in ("If", "Loop", "Scan"):
+        if not is_standard(node, "If", "Loop", "Scan"):
             continue
         given = {entry.name: entry for entry in node.attribute}
         if any(entry.ref_attr_name for entry in node.attribute):
@@ -77,18 +83,14 @@ def check_operators(model: onnx.ModelProto) -> None:
         raise ModelError("an ONNX file without a graph; export it again")
     versions = _versions(model.opset_import, "the file")
     functions = {_key(function): function for function in model.functions}
-    used = [(node, versions) for graph in graphs_in(model.graph) for node in graph.node]
+    used = [(node, versions) for node in nodes_in(model.graph.node)]
     for function in model.functions:
         own = _versions(function.opset_import, f"function {function.name!r}")
-        inner = list(function.node)
-        for node in function.node:
-            inner += [n for a in node.attribute if a.HasField("g")
-                      for graph in graphs_in(a.g) for n in graph.node]  # fmt: skip
-        used += [(node, own) for node in inner]
+        used += [(node, own) for node in nodes_in(function.node)]
     unknown: dict[str, list[str]] = {}
     for node, imported in used:
         if _call(node) not in functions and not _is_known(node, imported):
-            domain = f" of domain {node.domain!r}" if node.domain not in _STANDARD else ""
+            domain = f" of domain {node.domain!r}" if node.domain not in STANDARD else ""
             unknown.setdefault(f"{node.op_type}{domain}", []).append(described(node))
     if unknown:
         raise ModelError(f"{_listed(unknown, versions)}")
@@ -98,7 +100,7 @@ def check_operators(model: onnx.ModelProto) -> None:
 def _versions(imports: Iterable[onnx.OperatorSetIdProto], where: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for entry in imports:
-        domain = "" if entry.domain in _STANDARD else entry.domain
+        domain = "" if entry.domain in STANDARD else entry.domain
         if found.setdefault(domain, entry.version) != entry.version:
             raise ModelError(
                 f"{where} imports two versions, {found[domain]} and {entry.version}, of the "
@@ -116,7 +118,7 @@ def _versions(imports: Iterable[onnx.OperatorSetIdProto], where: str) -> dict[st
 def _is_known(node: onnx.NodeProto, imported: Mapping[str, int]) -> bool:
     if node.domain not in _DOMAINS:
         return False
-    domain = "" if node.domain in _STANDARD else node.domain
+    domain = "" if node.domain in STANDARD else node.domain
     if domain not in imported:
         raise ModelError(
             f"{described(node)} is of an operator set that the file does not import (domain "
@@ -170,9 +172,7 @@ def _check_growth(
         count = 0
         for node in nodes:
             count += size(_call(node)) if _call(node) in functions else 1
-            for attribute in node.attribute:
-                for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                    count += total(graph.node)
+            count += sum(total(graph.node) for graph in subgraphs(node))
         return count
 
     for key in functions:
@@ -228,7 +228,7 @@ def check_recurrent(model: onnx.ModelProto, shapes: Shapes) -> None:
     tensors = {t.name: t for graph in graphs_of(model) for t in graph.initializer}
     known = {**shapes, **{name: list(tensor.dims) for name, tensor in tensors.items()}}
     for node in nodes_of(model):
-        if node.op_type in _GATES and node.domain in _STANDARD:
+        if is_standard(node, *_GATES):
             _check_node(node, known, tensors)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgernn.errors import ModelError
+from edgernn.errors import ModelError, first_line
 from edgernn_exporters.onnx_import.checks import (
     check_bodies,
     check_operators,
@@ -124,7 +124,7 @@ def _check_onnx(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model.SerializeToString())
     except (onnx.checker.ValidationError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(f"not a valid ONNX model: {reason}; export it again") from None
 
 

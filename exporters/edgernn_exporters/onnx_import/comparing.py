@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgernn.errors import AccuracyGateError
+from edgernn.errors import AccuracyGateError, first_line
 from edgernn.sessions import Array, Arrays
 
 TOLERANCE = 1e-5
 NO_GATE = "--no-gate writes the file without a proof"
+
+
+def kind_of(error: Exception) -> str:
+    """Return what another library raised: the type, and the first line of its text if any."""
+    name = type(error).__name__
+    return f"{name}: {first_line(error)[:200]}" if str(error).strip() else name
 
 
 class StreamError(AccuracyGateError):

@@ -14,11 +14,12 @@ from edgernn_exporters.causal import StepFormError, with_caches
 from edgernn_exporters.onnx_import.axes import BATCH, TIME, Flow, follow
 from edgernn_exporters.onnx_import.axes_rules import RULES
 from edgernn_exporters.onnx_import.dynamic import open_axes
-from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, is_standard, label
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, before, label
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.onestep import with_time
 from edgernn_exporters.onnx_import.pairing import by_name, caches, check_given
-from edgernn_exporters.onnx_import.states import State, make_explicit, take_out
+from edgernn_exporters.onnx_import.states import State, keep_outputs, make_explicit, take_out
+from edgernn_exporters.onnx_nodes import is_standard
 
 # What looks at other steps in these may be a window over the past, which a cache lets stream.
 # Recurrent layers have states, and a Reshape may put steps into other places.
@@ -64,6 +65,7 @@ def infer(
     states, refused, loose = take_out(editor, given, notes)
     editor.clean()
     states += _others(editor, states, refused - set(given), given, notes)
+    states = keep_outputs(editor, states, notes)
     paired = {state.input for state in states}
     for sentence in (text for name, text in loose.items() if name not in paired):
         notes.add(sentence)
@@ -302,10 +304,7 @@ def _lengths(model: onnx.ModelProto, inputs: Sequence[str], notes: Notes) -> str
     found: dict[str, onnx.NodeProto] = {}
     for node in model.graph.node:
         if is_standard(node, *RECURRENT) and len(node.input) > 4 and node.input[4]:
-            name = str(node.input[4])
-            while name in made and is_standard(made[name], "Identity", "Cast"):
-                name = str(made[name].input[0])
-            found[name] = node
+            found[before(made, str(node.input[4]), "Identity", "Cast")] = node
     if not found:
         return ""
     name, node = next(iter(found.items()))

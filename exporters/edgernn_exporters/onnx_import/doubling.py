@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgernn_exporters.onnx_import.editing import subgraphs
 from edgernn_exporters.onnx_import.tracing import frozen, is_large
 from edgernn_exporters.onnx_import.walking import nodes_of
+from edgernn_exporters.onnx_nodes import subgraphs
 
 TOLERANCE = 1e-9
 """Largest difference between two ways to compute the same, relative to the largest value or 1.

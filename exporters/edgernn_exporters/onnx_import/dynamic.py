@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
+from edgernn.errors import first_line
 from edgernn_exporters.onnx_import.axes import BATCH, TIME, Axis, Flow
-from edgernn_exporters.onnx_import.doubling import Doubled, differ, drawn
-from edgernn_exporters.onnx_import.editing import Editor, attributes, is_standard
+from edgernn_exporters.onnx_import.doubling import Array, Doubled, differ, drawn
+from edgernn_exporters.onnx_import.editing import Editor
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.states import State
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 _STEPS, _ROWS = 3, 2
-Array = NDArray[np.generic]
 
 
 def open_axes(
@@ -164,8 +164,7 @@ def _difference(
         opened = Doubled(after).run(feeds)
         pieces = _piecewise(Doubled(model), flow, states, roles, feeds)
     except Exception as error:  # the evaluator raises what numpy does
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f"it cannot be run so ({reason[:200]})"
+        return f"it cannot be run so ({first_line(error)[:200]})"
     for name, whole in opened.items():
         if whole.shape != pieces[name].shape:
             return f"output {name!r} has another shape than step by step and row by row"

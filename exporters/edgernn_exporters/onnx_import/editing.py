@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
+
+from edgernn_exporters.onnx_import.naming import rename_reads
+from edgernn_exporters.onnx_import.walking import nodes_in
+from edgernn_exporters.onnx_nodes import is_standard, name_of, subgraphs
 
 RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-def is_standard(node: onnx.NodeProto, *op_types: str) -> bool:
-    """Tell whether a node is one of these ONNX operators."""
-    return node.op_type in op_types and node.domain in ("", "ai.onnx")
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Return the values of a node's attributes."""
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-
-
 def label(node: onnx.NodeProto) -> str:
     """Return how messages name a node."""
-    return f"{node.op_type} {node.name or next(filter(None, node.output), '?')}"
-
-
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """Yield the graphs among a node's attributes."""
-    for entry in node.attribute:
-        yield from [entry.g] if entry.HasField("g") else entry.graphs
+    return f"{node.op_type} {name_of(node)}"
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
@@ -41,6 +28,13 @@ def reads(node: onnx.NodeProto) -> Iterator[str]:
         yield from (value.name for value in graph.output)
         for inner in graph.node:
             yield from reads(inner)
+
+
+def before(producers: Mapping[str, onnx.NodeProto], name: str, *op_types: str) -> str:
+    """Return what a value is the first input of, through nodes of these operators."""
+    while name in producers and is_standard(producers[name], *op_types):
+        name = str(producers[name].input[0])
+    return name
 
 
 def ancestors(nodes: Iterable[onnx.NodeProto], names: Iterable[str]) -> set[str]:
@@ -85,7 +79,7 @@ class Editor:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.graph = model.graph
-        self._taken = {name for node in _all_nodes(self.graph) for name in node.output}
+        self._taken = {name for node in nodes_in(self.graph.node) for name in node.output}
         self._taken |= {name for node in self.graph.node for name in reads(node)}
         self._taken |= {node.name for node in self.graph.node}
         self._taken |= {e.name for e in (*self.graph.input, *self.graph.initializer)}
@@ -110,7 +104,7 @@ class Editor:
         """Give a value that a node makes another name, wherever it is read."""
         for node in self.graph.node:
             node.output[:] = [other if made == name else made for made in node.output]
-            _rename_reads(node, name, other)
+            rename_reads(node, {name: other})
 
     def drop_input(self, name: str) -> None:
         """Remove a graph input."""
@@ -139,19 +133,3 @@ class Editor:
             name = self.graph.initializer[at].name
             if name not in wanted and name in before:
                 del self.graph.initializer[at]
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in subgraphs(node):
-            yield from _all_nodes(inner)
-
-
-def _rename_reads(node: onnx.NodeProto, name: str, other: str) -> None:
-    node.input[:] = [other if given == name else given for given in node.input]
-    for graph in subgraphs(node):
-        for value in graph.output:
-            value.name = other if value.name == name else value.name
-        for inner in graph.node:
-            _rename_reads(inner, name, other)

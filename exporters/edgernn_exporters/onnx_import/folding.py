@@ -14,16 +14,16 @@ from onnx import helper, numpy_helper
 
 from edgernn.errors import ModelError
 from edgernn_exporters.onnx_graphs import fold, folded_elements
-from edgernn_exporters.onnx_import.editing import attributes, reads, subgraphs
+from edgernn_exporters.onnx_import.editing import reads
 from edgernn_exporters.onnx_import.limits import DEFAULT, Limits
 from edgernn_exporters.onnx_import.naming import Names, make_unique, rename_reads
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.shapes import inferred, shapes_in, types_in
 from edgernn_exporters.onnx_import.walking import described
+from edgernn_exporters.onnx_nodes import STANDARD, attributes, is_standard, subgraphs
 
 _ROUNDS = 20
 _SMALL_ELEMENTS = 1 << 16  # a constant may grow to this size; beyond, it must not grow
-_STANDARD = ("", "ai.onnx")
 _FROM_HERE = [np.array([at]) for at in (0, 0, 0, 1)]  # what a Slice does where it is not told
 _CONSTANT_KEYS = ("value", "value_float", "value_floats", "value_int", "value_ints")
 
@@ -74,7 +74,7 @@ def _give_results(graph: onnx.GraphProto) -> None:
     made = {name: node for node in graph.node for name in node.output if name}
     for identity in list(graph.node):
         source, result = [*identity.input, ""][0], identity.output[0]
-        is_copy = identity.op_type == "Identity" and identity.domain in _STANDARD
+        is_copy = is_standard(identity, "Identity")
         if not is_copy or result not in results or source in results or source not in made:
             continue
         graph.node.remove(identity)
@@ -158,7 +158,7 @@ class _Pass:
         waiting: deque[onnx.NodeProto],
     ) -> bool:
         """Put the branch of an ``If`` with a constant condition in its place."""
-        if node.op_type != "If" or node.domain not in _STANDARD or node.input[0] not in known:
+        if not is_standard(node, "If") or node.input[0] not in known:
             return False
         condition = numpy_helper.to_array(known[node.input[0]])
         if condition.size != 1:
@@ -183,7 +183,7 @@ class _Pass:
         self, node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]
     ) -> dict[str, NDArray[Any]] | None:
         """Return the values of a node's outputs if they are constant and may be stored."""
-        if node.domain not in _STANDARD or any(True for _ in subgraphs(node)):
+        if node.domain not in STANDARD or any(True for _ in subgraphs(node)):
             return None
         if node.op_type == "Constant":
             return _constant(node)
@@ -194,18 +194,18 @@ class _Pass:
         if not tensors or any(tensor is None for tensor in tensors.values()):
             return None
         inputs = {name: numpy_helper.to_array(t) for name, t in tensors.items() if t is not None}
-        if not self._may_grow(node, inputs):
+        elements = folded_elements(node, inputs, self._state.model)
+        if elements is None or not self._may_grow(node, inputs, elements):
             return None
-        values = fold(node, inputs, self._state.model)
+        values = fold(node, inputs, self._state.model, elements)
         if values is not None:
             self._state.left_bytes -= sum(value.nbytes for value in values.values())
         return values
 
-    def _may_grow(self, node: onnx.NodeProto, inputs: dict[str, NDArray[Any]]) -> bool:
+    def _may_grow(
+        self, node: onnx.NodeProto, inputs: Mapping[str, NDArray[Any]], elements: int
+    ) -> bool:
         """Tell whether the result of a node may be stored; refuse what no machine should hold."""
-        elements = folded_elements(node, inputs, self._state.model)
-        if elements is None:
-            return False
         budget = self._state.limits.tensor_bytes
         if elements > budget:
             raise ModelError(
@@ -231,7 +231,7 @@ class _Pass:
         if node.op_type not in ("Gather", "Slice") or len(node.input) < 2:
             return None
         shape = self._producers.get(node.input[0])
-        if shape is None or shape.op_type != "Shape" or shape.domain not in _STANDARD:
+        if shape is None or not is_standard(shape, "Shape"):
             return None
         dims = self._part(shape)
         if dims is None or not all(name in known for name in node.input[1:]):
@@ -255,7 +255,7 @@ class _Pass:
 
     def _handed_on(self, node: onnx.NodeProto, known: Mapping[str, onnx.TensorProto]) -> str | None:
         """Return the input that a node hands on unchanged, or None."""
-        if node.domain not in _STANDARD or not node.input or not node.input[0]:
+        if node.domain not in STANDARD or not node.input or not node.input[0]:
             return None
         source, given = node.input[0], attributes(node)
         if node.op_type == "Identity":
@@ -282,7 +282,7 @@ class _Pass:
     ) -> str | None:
         """Return what a view and its inverse before it hand on, or None."""
         first = self._producers.get(node.input[0])
-        if first is None or first.domain not in _STANDARD:
+        if first is None or first.domain not in STANDARD:
             return None
         if {first.op_type, node.op_type} == {"Squeeze", "Unsqueeze"}:
             wide = node.input[0] if node.op_type == "Squeeze" else first.input[0]
@@ -311,6 +311,8 @@ def _axes(
 
 
 def _constant(node: onnx.NodeProto) -> dict[str, NDArray[Any]] | None:
+    if not node.attribute:
+        raise ModelError(f"{described(node)} holds no value; the file is damaged, export it again")
     name, value = next(iter(attributes(node).items()))
     if name not in _CONSTANT_KEYS:
         return None

@@ -17,7 +17,7 @@ from edgernn.files import check_writable, replacing
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array
 from edgernn_exporters.onnx_files import add_gate, save_model
-from edgernn_exporters.onnx_import.comparing import NO_GATE, StreamError
+from edgernn_exporters.onnx_import.comparing import NO_GATE, StreamError, kind_of
 from edgernn_exporters.onnx_import.limits import DEFAULT, PROOF_BYTES, Limits
 from edgernn_exporters.onnx_import.memory import bounded
 from edgernn_exporters.onnx_import.normalizing import normalized, specs_of
@@ -118,9 +118,8 @@ def _explained(source: Path) -> Iterator[None]:
     except (EdgernnError, OSError):
         raise
     except Exception as error:
-        reason = (str(error).strip() or "no reason given").splitlines()[0][:200]
         raise ModelError(
-            f"{source}: the import fails on its graph ({type(error).__name__}: {reason}); where "
+            f"{source}: the import fails on its graph ({kind_of(error)}); where "
             f"ONNX Runtime runs the file, this is a defect to report"
         ) from error
 

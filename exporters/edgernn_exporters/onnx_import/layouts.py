@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from edgernn_exporters.onnx_import.editing import attributes, is_standard, subgraphs
 from edgernn_exporters.onnx_import.naming import Names
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.walking import described
+from edgernn_exporters.onnx_nodes import attributes, is_standard, subgraphs
 
 _SWAPPED = [1, 0, 2]
 _INPUTS = (0, 5, 6)  # X [B, T, I], initial_h and initial_c [B, D, H]

@@ -11,7 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, is_standard, label
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, label
+from edgernn_exporters.onnx_nodes import STANDARD, is_standard
 
 LEAD = None
 """Place of a time axis that was put before all axes of a step."""
@@ -122,7 +123,7 @@ class Lifter:
                 raise LiftError(f"{label(node)} reads a state that no recurrent node takes")
             self.nodes.append(node)
             return
-        rule = self._rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rule = self._rules.get(node.op_type) if node.domain in STANDARD else None
         if rule is None:
             raise LiftError(f"{label(node)} is not known to treat each step alike")
         if not is_standard(node, *RECURRENT) and any(name in self._states for name in node.input):

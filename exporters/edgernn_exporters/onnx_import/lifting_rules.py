@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
+from edgernn_exporters.causal.framewise import REDUCTIONS
 from edgernn_exporters.onnx_import.axes_rules import ELEMENTWISE, UNARY
-from edgernn_exporters.onnx_import.editing import attributes, label
+from edgernn_exporters.onnx_import.editing import label
 from edgernn_exporters.onnx_import.lifting import LEAD, Lifted, Lifter, LiftError, Rule, lead_rank
 from edgernn_exporters.onnx_import.slots import is_forward
+from edgernn_exporters.onnx_nodes import attributes
 
 _BY_CHANNEL = ("BatchNormalization", "QuantizeLinear", "DequantizeLinear")
 """They have an axis of their own, counted from the front."""
@@ -366,12 +368,10 @@ def _only_first(lifter: Lifter, node: onnx.NodeProto) -> None:
         raise LiftError(f"{label(node)} has parameters that depend on the step")
 
 
-_REDUCE = ("Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
-
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _elementwise),
     **{name: _unary for name in UNARY if name not in _BY_CHANNEL},
-    **{f"Reduce{name}": _reduce for name in _REDUCE},
+    **dict.fromkeys(REDUCTIONS, _reduce),
     "MatMul": _matmul,
     "Gemm": _gemm,
     "Squeeze": _squeeze,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import onnx
 
-from edgernn_exporters.onnx_import.editing import subgraphs
 from edgernn_exporters.onnx_import.walking import graphs_of
+from edgernn_exporters.onnx_nodes import subgraphs
 
 
 class Names:

@@ -15,6 +15,7 @@ from edgernn.contract import ZEROS, Contract, TensorSpec
 from edgernn.errors import ModelError
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array
+from edgernn_exporters.inspection import tensor_spec
 from edgernn_exporters.onnx_import.checks import check_recurrent, check_values
 from edgernn_exporters.onnx_import.contract import infer
 from edgernn_exporters.onnx_import.fixing import fix
@@ -213,11 +214,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
             f"{value.name!r} is not a tensor of numbers of known rank, which no target here "
             f"takes; export the model with such inputs and outputs"
         )
-    shape = tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?"
-        for dim in kind.shape.dim
-    )
-    return TensorSpec(value.name, dtype, shape)
+    return tensor_spec(value)
 
 
 def _first_values(model: onnx.ModelProto, contract: Contract | None) -> dict[str, Array]:

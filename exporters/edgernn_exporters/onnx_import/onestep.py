@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
+from edgernn.errors import first_line
 from edgernn_exporters.onnx_import.axes import TIME, Flow
-from edgernn_exporters.onnx_import.doubling import Doubled, differ, drawn
-from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, is_standard
+from edgernn_exporters.onnx_import.doubling import Array, Doubled, differ, drawn
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor
 from edgernn_exporters.onnx_import.folding import prune
 from edgernn_exporters.onnx_import.lifting import LEAD, Lifted, Lifter, LiftError
 from edgernn_exporters.onnx_import.lifting_rules import RULES
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.states import State
+from edgernn_exporters.onnx_nodes import is_standard
 
 _STEPS = 3
 _BEHIND_BATCH = 1
 """Where inputs and outputs without a time axis get one."""
-Array = NDArray[np.generic]
 
 
 def with_time(
@@ -100,7 +100,6 @@ def _lift(editor: Editor, flow: Flow, states: Mapping[str, str]) -> dict[str, tu
         moved[value.name] = _return(editor, lifter, value.name, found, flow)
     del graph.node[:]
     graph.node.extend(lifter.nodes)
-    _skip_identities(editor)
     for value in (*graph.input, *graph.output):
         if value.name in moved:
             _name_time(value, *moved[value.name])
@@ -144,18 +143,6 @@ def _return(
     return place, is_new
 
 
-def _skip_identities(editor: Editor) -> None:
-    """Let the node before an Identity make the graph output itself."""
-    graph = editor.graph
-    results = {value.name for value in graph.output}
-    made = {name for node in graph.node for name in node.output}
-    for node in [node for node in graph.node if is_standard(node, "Identity")]:
-        source, target = node.input[0], node.output[0]
-        if target in results and source in made - results:
-            graph.node.remove(node)
-            editor.rename(source, target)
-
-
 def _name_time(value: onnx.ValueInfoProto, axis: int, is_new: bool) -> None:
     dims = [onnx.TensorShapeProto.Dimension.FromString(d.SerializeToString())
             for d in value.type.tensor_type.shape.dim]  # fmt: skip
@@ -190,7 +177,7 @@ def _difference(
             steps.append(one.run(current))
             current |= {state.input: steps[-1][state.output] for state in states}
     except Exception as error:  # the evaluator raises what numpy does
-        return f"it cannot be run ({(str(error).strip() or type(error).__name__)[:200]})"
+        return f"it cannot be run ({first_line(error)[:200]})"
     for name, got in whole.items():
         for step in range(_STEPS):
             last = name not in moved

@@ -7,14 +7,13 @@ from onnx import helper
 
 from edgernn.errors import ModelError
 from edgernn_exporters.onnx_graphs import inlined
-from edgernn_exporters.onnx_import.editing import subgraphs
 from edgernn_exporters.onnx_import.notes import Notes
-from edgernn_exporters.onnx_import.walking import described, graphs_of, nodes_of
+from edgernn_exporters.onnx_import.walking import described, graphs_of, nodes_in, nodes_of
+from edgernn_exporters.onnx_nodes import STANDARD
 from edgernn_exporters.onnx_scans import is_batched, unbatched
 from edgernn_exporters.quantization.opset import at_least, opset_of
 
 OPSET = 20
-_STANDARD = "ai.onnx"
 _NEWER = "export the model with opset 9 or later"
 
 
@@ -30,7 +29,7 @@ def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = opset_of(model)
     for function in model.functions:
         for entry in function.opset_import:
-            if entry.domain in ("", _STANDARD) and entry.version != opset:
+            if entry.domain in STANDARD and entry.version != opset:
                 _require_same(function, entry.version, opset)
                 entry.version = opset
     return inlined(model)
@@ -38,20 +37,14 @@ def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _require_same(function: onnx.FunctionProto, version: int, opset: int) -> None:
     """Check that all operators of a function are the same in two opsets."""
-    nodes = list(function.node)
-    for node in nodes:  # grows while it is read
-        nodes.extend(inner for graph in subgraphs(node) for inner in graph.node)
-        if node.domain in ("", _STANDARD):
-            first, second = (
-                onnx.defs.get_schema(node.op_type, number, "").since_version
-                for number in (version, opset)
+    for node in nodes_in(function.node):
+        changed = node.domain in STANDARD and not _is_same(node.op_type, version, opset)
+        if changed:
+            raise ModelError(
+                f"function {function.name!r} is written for opset {version}, where "
+                f"{node.op_type} is not that of the model's opset {opset}; export the model "
+                f"with one opset"
             )
-            if first != second:
-                raise ModelError(
-                    f"function {function.name!r} is written for opset {version}, where "
-                    f"{node.op_type} is not that of the model's opset {opset}; export the model "
-                    f"with one opset"
-                )
 
 
 def raise_opset(model: onnx.ModelProto, notes: Notes) -> None:
@@ -89,27 +82,27 @@ def _unbatch_scans(model: onnx.ModelProto) -> None:
                     raise ModelError(
                         f"{described(node)} is of opset 8: {error}; {_NEWER}"
                     ) from None
-            elif node.domain == "":
-                first, second = _since(node.op_type, 8), _since(node.op_type, 9)
-                if first != second:
-                    raise ModelError(
-                        f"{described(node)} is of opset 8, beside a Scan of that opset; {_NEWER}"
-                    )
+            elif node.domain == "" and not _is_same(node.op_type, 8, 9):
+                raise ModelError(
+                    f"{described(node)} is of opset 8, beside a Scan of that opset; {_NEWER}"
+                )
     for entry in model.opset_import:
         entry.version = 9 if entry.domain == "" else entry.version
 
 
-def _since(op_type: str, opset: int) -> int:
-    return int(onnx.defs.get_schema(op_type, opset, "").since_version)
+def _is_same(op_type: str, opset: int, other: int) -> bool:
+    """Tell whether an operator is the same in two opsets."""
+    one, two = (onnx.defs.get_schema(op_type, number, "") for number in (opset, other))
+    return bool(one.since_version == two.since_version)
 
 
 def _one_domain(model: onnx.ModelProto) -> None:
     """Write the standard domain in one way, and import only what is used."""
     for node in nodes_of(model):
-        if node.domain == _STANDARD:
+        if node.domain in STANDARD:
             node.domain = ""
     used = {node.domain for node in nodes_of(model)} | {""}
-    versions = {"" if i.domain == _STANDARD else i.domain: i.version for i in model.opset_import}
+    versions = {"" if i.domain in STANDARD else i.domain: i.version for i in model.opset_import}
     imports = [helper.make_opsetid(d, v) for d, v in versions.items() if d in used]
     del model.opset_import[:]
     model.opset_import.extend(imports)

@@ -10,15 +10,10 @@ import onnx
 from numpy.typing import NDArray
 
 from edgernn.errors import UsageError
-from edgernn_exporters.onnx_import.editing import (
-    RECURRENT,
-    Editor,
-    ancestors,
-    attributes,
-    is_standard,
-)
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, ancestors
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.tracing import Tracer
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 _BEFORE = ("in", "input", "prev", "previous", "old", "last", "past", "init", "initial", "0")
 _SIDES = ("in", "input", "out", "output")

@@ -17,12 +17,18 @@ from edgernn.contract import Contract
 from edgernn.errors import AccuracyGateError, EdgernnError, InputError, ModelError
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.streaming import measure_sequences, run_in_chunks
-from edgernn_exporters.onnx_import.comparing import NO_GATE, TOLERANCE, Checker, StreamError
-from edgernn_exporters.onnx_import.editing import attributes, is_standard
+from edgernn_exporters.onnx_import.comparing import (
+    NO_GATE,
+    TOLERANCE,
+    Checker,
+    StreamError,
+    kind_of,
+)
 from edgernn_exporters.onnx_import.feeding import Feeder
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.translating import Translation
 from edgernn_exporters.onnx_import.walking import described, nodes_of
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 STEPS = 1000
 _CHUNKS = (1, 7, 64)
@@ -180,7 +186,8 @@ def _open_original(path: Path, runtimes: Runtimes, notes: Notes) -> tuple[Run, s
         evaluator = ReferenceEvaluator(model)
     except Exception as error:  # it raises whatever an operator raises
         raise AccuracyGateError(
-            f"{reason}; nor does ONNX's reference implementation run it ({_line(error)}); {NO_GATE}"
+            f"{reason}; nor does ONNX's reference implementation run it ({kind_of(error)}); "
+            f"{NO_GATE}"
         ) from None
     notes.add(f"ONNX Runtime does not run the original ({reason}); ONNX's reference did.")
     names = list(evaluator.output_names)
@@ -190,7 +197,7 @@ def _open_original(path: Path, runtimes: Runtimes, notes: Notes) -> tuple[Run, s
             with np.errstate(all="ignore"):  # its results are compared, infinite ones, too
                 values: Any = evaluator.run(names, inputs)
         except Exception as error:  # likewise
-            raise ModelError(f"ONNX's reference implementation fails: {_line(error)}") from None
+            raise ModelError(f"ONNX's reference implementation fails: {kind_of(error)}") from None
         return dict(zip(names, map(np.asarray, values), strict=True))
 
     return run, "onnx.reference"
@@ -362,8 +369,3 @@ def _attempt(label: str, run: Callable[[], Any]) -> Any:
             f"the imported model does not run ({label}): {error}; this is a defect to report; "
             f"{NO_GATE}"
         ) from None
-
-
-def _line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__

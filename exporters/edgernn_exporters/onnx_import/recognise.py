@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import onnx
 
-from edgernn_exporters.onnx_import.editing import Editor, is_standard
+from edgernn_exporters.onnx_import.editing import Editor
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.recognise_affine import Values
 from edgernn_exporters.onnx_import.recognise_chains import chains
 from edgernn_exporters.onnx_import.recognise_loops import replace_loops
 from edgernn_exporters.onnx_import.recognise_write import Writer
+from edgernn_exporters.onnx_nodes import is_standard
 
 
 def recognise(model: onnx.ModelProto, notes: Notes) -> onnx.ModelProto:

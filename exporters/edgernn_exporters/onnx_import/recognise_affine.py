@@ -10,8 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgernn_exporters.onnx_import.editing import attributes, is_standard, reads
+from edgernn_exporters.onnx_import.editing import reads
 from edgernn_exporters.onnx_import.tracing import frozen, inferred_graph
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 Floats = NDArray[np.float32]
 

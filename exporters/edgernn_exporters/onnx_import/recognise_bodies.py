@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, attributes, is_standard, reads
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, before, reads
 from edgernn_exporters.onnx_import.lifting import LEAD, Lifted, Lifter, LiftError
 from edgernn_exporters.onnx_import.lifting_rules import RULES
 from edgernn_exporters.onnx_import.notes import Notes
@@ -16,6 +16,7 @@ from edgernn_exporters.onnx_import.recognise_affine import Affine, Values
 from edgernn_exporters.onnx_import.recognise_chains import chains
 from edgernn_exporters.onnx_import.recognise_write import Writer
 from edgernn_exporters.onnx_import.tracing import frozen, shapes_of
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 _BATCH = 10007
 """Stands for a batch with a name; a prime, so that no other size is taken for it."""
@@ -135,10 +136,10 @@ def _over_time(
     graph = own.graph
     made = {name: n for n in graph.node for name in n.output if name}
     given = [value.name for value in graph.input][: len(loop.states)]
-    results = [_before(made, value.name, "Identity") for value in graph.output]
+    results = [before(made, value.name, "Identity") for value in graph.output]
     layers = [n for n in graph.node if is_standard(n, *RECURRENT)]
     states: dict[str, str] = {}
-    before: list[onnx.NodeProto] = []
+    ahead: list[onnx.NodeProto] = []
     after: list[onnx.NodeProto] = []
     skipped: list[onnx.NodeProto] = []
     for layer in layers:
@@ -151,7 +152,7 @@ def _over_time(
                 raise LiftError(f"{layer.name} does not hand its state on")
             states |= {state: last, given[at]: ""}
             skipped.append(view)
-            before.append(helper.make_node("Unsqueeze", [loop.states[at], view.input[1]], [state]))
+            ahead.append(helper.make_node("Unsqueeze", [loop.states[at], view.input[1]], [state]))
             if node.output[at]:
                 after.append(helper.make_node("Squeeze", [last, view.input[1]], [node.output[at]]))
     if {name for name in states if name in given} != set(given) or len(after) > len(given):
@@ -176,7 +177,7 @@ def _over_time(
     for layer in lifter.nodes:
         if loop.reverse and is_standard(layer, *RECURRENT):
             layer.attribute.append(helper.make_attribute("direction", "reverse"))
-    return [*before, *lifter.nodes, *after]
+    return [*ahead, *lifter.nodes, *after]
 
 
 def _fold(own: Editor, lifter: Lifter, sequence: str, found: _Product) -> None:
@@ -221,9 +222,3 @@ def _moved(
 def _sizes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Return the sizes of a body's values; there is one name at most, that of the batch."""
     return shapes_of(frozen(model, lambda _: _BATCH))
-
-
-def _before(made: dict[str, onnx.NodeProto], name: str, *op_types: str) -> str:
-    while name in made and is_standard(made[name], *op_types):
-        name = made[name].input[0]
-    return name

@@ -9,8 +9,8 @@ from itertools import permutations, product
 import numpy as np
 import onnx
 
-from edgernn_exporters.onnx_import.editing import attributes
 from edgernn_exporters.onnx_import.recognise_affine import Affine, Floats, Values
+from edgernn_exporters.onnx_nodes import attributes
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgernn_exporters.onnx_import.editing import is_standard, ordered, reads
+from edgernn_exporters.onnx_import.editing import ordered, reads
 from edgernn_exporters.onnx_import.recognise_affine import Values
 from edgernn_exporters.onnx_import.recognise_cells import Cell
+from edgernn_exporters.onnx_nodes import is_standard
 
 _SMOOTH = ("Add", "Sub", "Mul", "MatMul", "Gemm", "Sigmoid", "Tanh", "Split", "Slice", "Identity")
 """Two formulas of these that agree at points drawn at random are the same function."""

@@ -9,19 +9,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgernn_exporters.onnx_import.editing import (
-    RECURRENT,
-    Editor,
-    attributes,
-    is_standard,
-    label,
-    reads,
-)
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, before, label, reads
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.recognise_affine import Values
 from edgernn_exporters.onnx_import.recognise_bodies import Repetition, write_body
 from edgernn_exporters.onnx_import.recognise_cells import Cell, cells
 from edgernn_exporters.onnx_import.recognise_write import recurrent_node
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 
 def replace_loops(editor: Editor, values: Values, notes: Notes) -> bool:
@@ -38,22 +32,26 @@ def replace_loops(editor: Editor, values: Values, notes: Notes) -> bool:
         True if any was replaced.
     """
     nodes: list[onnx.NodeProto] = []
+    changed = False
     for node in editor.graph.node:
         loop = _scan(node, values) if is_standard(node, "Scan") else None
         loop = _loop(node, values) if is_standard(node, "Loop") else loop
-        cell = _cell(loop, values) if loop is not None else None
-        body = _standalone(loop, values) if loop is not None and cell is None else None
-        more = write_body(editor, node, loop, body, values) if loop and body else None
+        body = _standalone(loop, values) if loop is not None else None
+        if loop is None or body is None:
+            nodes.append(node)
+            continue
+        cell = _cell(loop, body)
+        more = write_body(editor, node, loop, body, values) if cell is None else None
+        changed = changed or cell is not None or more is not None
         if more is not None:
             nodes += more
             kinds = " and ".join(sorted(n.op_type for n in more if is_standard(n, *RECURRENT)))
             notes.add(f"{label(node)}: its body holds steps of layers; they are {kinds} now.")
-        elif loop is None or cell is None:
+        elif cell is None:
             nodes.append(node)
         else:
             nodes += _written(editor, node, loop, cell)
             notes.add(f"{label(node)}: its body is one step of a layer, one {cell.op_type} now.")
-    changed = len(nodes) != len(editor.graph.node)
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del editor.graph.node[:]
     editor.graph.node.extend(copies)
@@ -76,7 +74,7 @@ def _scan(node: onnx.NodeProto, values: Values) -> Repetition | None:
     sequences = []
     for name, axis in zip(node.input[states:], axes, strict=True):
         rank = values.rank(name)
-        if rank is None:
+        if not rank:
             return None
         sequences.append((name, axis % rank))
     return Repetition(
@@ -109,7 +107,7 @@ def _loop(node: onnx.NodeProto, values: Values) -> Repetition | None:
     for gather in taken:
         rank = values.rank(gather.input[0])
         axis = attributes(gather).get("axis", 0)
-        if gather.input[0] in inner or rank is None:
+        if gather.input[0] in inner or not rank:
             return None
         sequences.append((gather.input[0], axis % rank))
     if any(not _is_length(values, node.input[0], *sequence) for sequence in sequences):
@@ -145,13 +143,10 @@ def _is_length(values: Values, trips: str, sequence: str, axis: int) -> bool:
     return shape.input[0] == sequence and int(start.reshape(-1)[0]) == axis
 
 
-def _cell(loop: Repetition, outer: Values) -> Cell | None:
-    """Return the step that a loop's body is, with x as named outside, or None."""
+def _cell(loop: Repetition, body: onnx.ModelProto) -> Cell | None:
+    """Return the step that a loop's body, a model of its own, is; with x as named outside."""
     axes = [axis for _, axis in loop.sequences]
     if len(dict(loop.sequences)) != len(axes) or not {*axes, *loop.stacked} <= {0, 1, -2, -3}:
-        return None
-    body = _standalone(loop, outer)
-    if body is None:
         return None
     values = Values(body)
     names = [value.name for value in body.graph.input]
@@ -163,7 +158,7 @@ def _cell(loop: Repetition, outer: Values) -> Cell | None:
     given, returned = [cell.h], [cell.next_h]
     if cell.c:
         given, returned = [cell.h, cell.c], [cell.next_h, cell.next_c]
-    outputs = [_through_identities(values, value.name) for value in body.graph.output]
+    outputs = [before(values.producers, value.name, "Identity") for value in body.graph.output]
     order = [states.index(name) for name in given if name in states]
     if (
         len(order) != len(states)
@@ -246,12 +241,6 @@ def _written(
         elif output:
             add("Squeeze", [layer.output[0], one], output)
     return nodes
-
-
-def _through_identities(values: Values, name: str) -> str:
-    while (node := values.made_by(name, "Identity")) is not None:
-        name = node.input[0]
-    return name
 
 
 def _is_true(graph: onnx.GraphProto, name: str) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from edgernn_exporters.onnx_import.editing import Editor, attributes, is_standard
+from edgernn_exporters.onnx_import.editing import Editor
 from edgernn_exporters.onnx_import.notes import Notes
 from edgernn_exporters.onnx_import.recognise_affine import Values
 from edgernn_exporters.onnx_import.recognise_cells import Cell
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 
 class Writer:

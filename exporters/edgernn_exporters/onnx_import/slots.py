@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgernn_exporters.onnx_import.editing import RECURRENT, attributes, is_standard
+from edgernn_exporters.onnx_import.editing import RECURRENT
 from edgernn_exporters.onnx_import.tracing import Positions, Tracer
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 _INITIAL = 5
 """Input of h in LSTM, GRU and RNN; c of an LSTM follows."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,18 +12,12 @@ from onnx import helper
 
 from edgernn.contract import ZEROS
 from edgernn_exporters.onnx_import.axes import TIME, Flow
-from edgernn_exporters.onnx_import.editing import (
-    RECURRENT,
-    Editor,
-    ancestors,
-    attributes,
-    is_standard,
-    label,
-)
+from edgernn_exporters.onnx_import.editing import RECURRENT, Editor, ancestors, label
 from edgernn_exporters.onnx_import.notes import Notes, Piece
 from edgernn_exporters.onnx_import.pairing import alike
 from edgernn_exporters.onnx_import.slots import Slot, find_slots
 from edgernn_exporters.onnx_import.tracing import Tracer
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 Shape = list[int | str]
 
@@ -128,7 +122,7 @@ def make_explicit(
                 )
                 continue
             init = editor.constant(f"{slot.node.name}.{slot.label}.init", value[:, :1])
-        name = editor.unique(f"{_name(editor, slot.node)}.{slot.label}")
+        name = editor.unique(f"{_name(slot.node)}.{slot.label}")
         output = editor.unique(f"{name}.next")
         given = helper.make_tensor_value_info(name, _type_of(editor, slot.node), shape)
         editor.graph.input.append(given)
@@ -140,6 +134,44 @@ def make_explicit(
             f"{name!r} and the output {output!r} now, so that the model streams."
         )
     return states
+
+
+def keep_outputs(editor: Editor, states: Sequence[State], notes: Notes) -> list[State]:
+    """Let a model whose outputs are all next values of states return those beside the states.
+
+    A program that runs the model reads outputs, and states are none. Pieces have outputs of their
+    own already, so this is about states that the user named.
+
+    Args:
+        editor: Of the graph.
+        states: All that are known.
+        notes: Receives a sentence, and the pieces.
+
+    Returns:
+        The states.
+    """
+    if not states or {s.output for s in states} != {v.name for v in editor.graph.output}:
+        return list(states)
+    pieces = {piece.input for piece in notes.pieces}
+    kept: list[State] = []
+    for state in states:
+        if state.input in pieces:
+            kept.append(state)
+            continue
+        output = editor.unique(f"{state.input}.next")
+        editor.graph.node.append(helper.make_node("Identity", [state.output], [output]))
+        editor.graph.output.add().CopyFrom(_value(editor.graph.output, state.output))
+        editor.graph.output[-1].name = output
+        sizes = [size if isinstance(size, int) else 2
+                 for size in _dims(_value(editor.graph.input, state.input))]  # fmt: skip
+        index = np.arange(int(np.prod(sizes)), dtype=np.int64).reshape(sizes)
+        notes.pieces.append(Piece(state.input, output, state.input, state.output, index, index))
+        notes.add(
+            f"output {state.output!r} is the next value of state {state.input!r} and the result "
+            f"of the model; it stays, and {output!r} returns the state."
+        )
+        kept.append(replace(state, output=output))
+    return kept
 
 
 def _targets(
@@ -273,7 +305,7 @@ def _split(
         elif batch is not None:
             shape[1] = "batch"
         alone = len(group) == 1 and len(outputs) == 1
-        name = source if alone else editor.unique(f"{_name(editor, slot.node)}.{slot.label}")
+        name = source if alone else editor.unique(f"{_name(slot.node)}.{slot.label}")
         output = target if alone and not keep else editor.unique(f"{name}.next")
         values.append(helper.make_tensor_value_info(name, kind, shape))
         _wire(editor, slot, values[-1], output)
@@ -323,9 +355,10 @@ def _type_of(editor: Editor, node: onnx.NodeProto) -> int:
 
 def _shape_of(slot: Slot, flow: Flow, tracer: Tracer, sized: Collection[str]) -> Shape | None:
     """Return [1, batch, hidden] of a layer without a state input, or None if it cannot have one."""
+    if not is_standard(slot.node, *RECURRENT):
+        return None
     weights, x = tracer.shapes.get(slot.node.input[2], ()), flow.of(slot.node.input[0]) or ()
-    known = len(weights) == 3 and len(x) == 3 and is_standard(slot.node, *RECURRENT)
-    if not known or flow.role(x[0]) != TIME:
+    if len(weights) != 3 or len(x) != 3 or flow.role(x[0]) != TIME:
         return None
     sizes = flow.shapes.get(slot.node.input[0])
     if sizes is None:
@@ -336,7 +369,7 @@ def _shape_of(slot: Slot, flow: Flow, tracer: Tracer, sized: Collection[str]) ->
     return [1, "batch" if flow.is_dynamic(x[1]) else sizes[1], hidden]
 
 
-def _name(editor: Editor, node: onnx.NodeProto) -> str:
+def _name(node: onnx.NodeProto) -> str:
     return node.name or node.op_type.lower()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from edgernn_exporters.causal.sizes import sizes_of
-from edgernn_exporters.onnx_import.editing import RECURRENT, attributes, is_standard
+from edgernn_exporters.onnx_nodes import attributes, is_standard
 
 _VIEWS = (
     "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Split",
@@ -198,11 +198,6 @@ class Tracer:
         except Exception:  # whatever the evaluator cannot do is not known
             return {}
         return dict(zip(names, values, strict=True))
-
-
-def recurrent(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Return the recurrent nodes."""
-    return [node for node in nodes if is_standard(node, *RECURRENT)]
 
 
 def _alone(

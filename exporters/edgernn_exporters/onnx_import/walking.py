@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
 
-from edgernn_exporters.onnx_import.editing import subgraphs
+from edgernn_exporters.onnx_nodes import name_of, subgraphs
 
 
 def graphs_in(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -26,12 +26,19 @@ def graphs_of(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
                 yield from graphs_in(inner)
 
 
+def nodes_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield nodes, each before those nested in it."""
+    for node in nodes:
+        yield node
+        for inner in subgraphs(node):
+            yield from nodes_in(inner.node)
+
+
 def nodes_of(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Yield all nodes: of the graph, nested ones, those of functions."""
+    """Yield all nodes: of functions and of the graph, nested ones included."""
     for function in model.functions:
-        yield from function.node
-    for graph in graphs_of(model):
-        yield from graph.node
+        yield from nodes_in(function.node)
+    yield from nodes_in(model.graph.node)
 
 
 def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -58,5 +65,4 @@ def sparse_of(model: onnx.ModelProto) -> Iterator[onnx.SparseTensorProto]:
 
 def described(node: onnx.NodeProto) -> str:
     """Return what to call a node in messages: operator and name, or its first output."""
-    name = node.name or next((output for output in node.output if output), "")
-    return f"{node.op_type} node {name!r}"
+    return f"{node.op_type} node {name_of(node)!r}"

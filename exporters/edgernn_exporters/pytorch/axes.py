@@ -31,11 +31,12 @@ def resized(arg: Tensor, dims: Dims, sizes: Mapping[str, int]) -> Tensor:
     """Repeat or cut an example along the axes whose sizes are given."""
     for axis, name in enumerate(dims):
         if name is not None and name in sizes:
-            arg = _repeated(arg, axis, sizes[name])
+            arg = resized_along(arg, axis, sizes[name])
     return arg
 
 
-def _repeated(arg: Tensor, axis: int, size: int) -> Tensor:
+def resized_along(arg: Tensor, axis: int, size: int) -> Tensor:
+    """Repeat or cut an example along one axis."""
     return arg.index_select(axis, torch.arange(size) % arg.shape[axis])
 
 
@@ -256,7 +257,7 @@ class _Search:
                 longer.append(arg)
             else:
                 size = arg.shape[axis] + 1 if what == BATCH else 2 * arg.shape[axis]
-                longer.append(_repeated(arg, axis, size))
+                longer.append(resized_along(arg, axis, size))
         try:
             return self._run(longer)
         except Exception:  # whatever the user's own forward raises
@@ -302,7 +303,7 @@ class _Search:
         for changed in (False, True):
             args = []
             for arg, axis in zip(self._args, choice, strict=True):
-                args.append(arg if axis is None else _repeated(arg, axis, 3))
+                args.append(arg if axis is None else resized_along(arg, axis, 3))
                 if axis is None or not changed:
                     continue
                 head = args[-1].narrow(axis, 0, 1)

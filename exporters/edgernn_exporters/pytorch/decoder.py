@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from edgernn.contract import Axes, Contract, StateSpec, StreamSpec
 from edgernn.errors import InputError, ModelError, first_line
 from edgernn_exporters.pytorch.arguments import Arguments, read_arguments
+from edgernn_exporters.pytorch.axes import resized_along
 from edgernn_exporters.pytorch.observing import observe
 from edgernn_exporters.pytorch.onnx_program import to_onnx
 from edgernn_exporters.pytorch.outputs import flatten_outputs
@@ -39,6 +40,7 @@ class Step:
         source_axes: Axis of a memory argument along which the encoder's time runs.
         state_axes: Batch axis of each state.
         output_axes: Of every output.
+        count: How many tokens the logits are of.
         uses: Calls of recurrent layers.
     """
 
@@ -51,6 +53,7 @@ class Step:
     source_axes: Mapping[str, int]
     state_axes: Mapping[str, int]
     output_axes: Mapping[str, Axes]
+    count: int
     uses: tuple[Use, ...]
 
     @property
@@ -81,12 +84,12 @@ class Step:
     def at(self, batch: int) -> tuple[Tensor, ...]:
         """Return the example arguments for so many rows."""
         made = []
-        for name, tensor in zip(self.arguments.names, self.arguments.tensors, strict=True):
-            sizes = {self.batch_axis(name): batch}
-            if name in self.source_axes:
-                axis = self.source_axes[name]
-                sizes[axis] = max(tensor.shape[axis], 3)  # fewer would be fixed in the graph
-            made.append(resized(tensor, sizes))
+        for name, example in zip(self.arguments.names, self.arguments.tensors, strict=True):
+            axis, along = self.batch_axis(name), self.source_axes.get(name)
+            tensor = example if axis is None else resized_along(example, axis, batch)
+            if along is not None:  # fewer than 3 would be fixed in the graph
+                tensor = resized_along(tensor, along, max(tensor.shape[along], 3))
+            made.append(tensor)
         return tuple(made)
 
     def results(self, decoder: nn.Module, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -97,14 +100,6 @@ class Step:
     def batch_axis(self, name: str) -> int | None:
         """Return the batch axis of an argument."""
         return self.state_axes[name] if name in self.states else self.input_axes[name].batch
-
-
-def resized(tensor: Tensor, sizes: Mapping[int | None, int]) -> Tensor:
-    """Repeat or cut an example along some axes; None stands for no axis."""
-    for axis, size in sizes.items():
-        if axis is not None:
-            tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
-    return tensor
 
 
 def read_step(
@@ -160,10 +155,11 @@ def read_step(
         | {name: Axes(encoder[sources[name]].batch, None) for name in memory},
         {name: axis for name in memory if (axis := encoder[sources[name]].time) is not None},
         {name: _state_axis(name, arguments, sources, encoder) for name in states},
-        {},
-        _uses(decoder, arguments),
+        output_axes={},
+        count=0,
+        uses=_uses(decoder, arguments),
     )
-    return _with_output_axes(decoder, step)
+    return _with_outputs(decoder, step)
 
 
 def trace_step(decoder: nn.Module, step: Step, opset: int) -> onnx.ModelProto:
@@ -309,13 +305,12 @@ def _uses(decoder: nn.Module, arguments: Arguments) -> tuple[Use, ...]:
     return tuple(found)
 
 
-def _with_output_axes(decoder: nn.Module, step: Step) -> Step:
-    """Add the axes of the outputs, found by trying more rows."""
+def _with_outputs(decoder: nn.Module, step: Step) -> Step:
+    """Add the axes of the outputs and the number of tokens, found by trying more rows."""
     shapes = []
     for batch in (2, 3):
-        _tried(decoder, step.arguments, step.at(batch))
-        with torch.no_grad():
-            shapes.append([tuple(r.shape) for r in step.results(decoder, step.at(batch))])
+        results = _tried(decoder, step.arguments, step.at(batch))[1]
+        shapes.append([tuple(results[place].shape) for place in step.order])
     axes = {}
     for name, before, after in zip(step.outputs, *shapes, strict=False):
         grown = [axis for axis, (a, b) in enumerate(zip(before, after, strict=False)) if a != b]
@@ -329,7 +324,7 @@ def _with_output_axes(decoder: nn.Module, step: Step) -> Step:
         )
     if len(shape) == 3:
         axes[logits] = Axes(0, 1)
-    return Step(**{**vars(step), "output_axes": axes})
+    return replace(step, count=shape[-1], output_axes=axes)
 
 
 def _dtype(tensor: Tensor) -> str:

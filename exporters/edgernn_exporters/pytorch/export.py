@@ -16,6 +16,7 @@ from torch import nn
 from edgernn.contract import Contract, StreamSpec
 from edgernn.errors import ModelError
 from edgernn.files import replacing
+from edgernn.integer import Ranges
 from edgernn.metadata import Metadata
 from edgernn.sessions import Session
 from edgernn.training.quantized import quantized_layers, ranges_of, to_float
@@ -24,7 +25,7 @@ from edgernn_exporters.gate import GateResult
 from edgernn_exporters.onnx_files import save_model
 from edgernn_exporters.pytorch.checks import check_weights, evaluating, unwrapped
 from edgernn_exporters.pytorch.names import ranges_by_node
-from edgernn_exporters.pytorch.proving import prove
+from edgernn_exporters.pytorch.proving import Source, prove
 from edgernn_exporters.pytorch.rewiring import recurrent_layers
 from edgernn_exporters.pytorch.signature import Request, Signature, read_signature
 from edgernn_exporters.pytorch.tracing import loop_states, trace
@@ -104,15 +105,30 @@ def export(
         AccuracyGateError: The exported graph is not the same function.
         OutputError: The file cannot be written.
     """
-    module, ranges = unwrapped(module), None
-    if any(quantized_layers(module)):
-        ranges, module = ranges_of(module), to_float(module)
-    layers = recurrent_layers(module)
-    check_weights(module)
     request = Request(args, kwargs, output_names, axes, states)
+    return write(
+        module, request, path,
+        load=load, causal=causal, metadata=metadata, opset=opset, tolerance=tolerance,
+    )[0]  # fmt: skip
+
+
+def write(
+    module: nn.Module,
+    request: Request,
+    path: str | os.PathLike[str],
+    *,
+    load: Load | None,
+    causal: bool | None = None,
+    metadata: Metadata | None = None,
+    opset: int = OPSET,
+    tolerance: float | None = None,
+) -> tuple[Exported, Source]:
+    """Do what `export` does, and return what the file was compared with, too."""
+    module, ranges = as_float(module)
+    layers = recurrent_layers(module)
     with evaluating(module):
         traced = read_signature(module, layers, request)
-        if states is None and (ends := loop_states(module, traced)):
+        if request.states is None and (ends := loop_states(module, traced)):
             traced = read_signature(module, layers, replace(request, loops=ends))
         if causal and traced.whole_only:
             raise ModelError(
@@ -141,25 +157,42 @@ def export(
             f"name its state with states={{...}} (--state), or mark the class of a cell of your "
             f"own with edgernn.training.recurrent_cell"
         )
-    tools = {"torch": torch.__version__.split("+")[0], "onnx": onnx.__version__}
-    tools["edgernn"] = version("edgernn")
-    metadata = replace(metadata or Metadata(), contract=contract, tools=tools)
+    metadata = replace(metadata or Metadata(), contract=contract, tools=tools())
     if ranges is not None:
         metadata = replace(metadata, ranges=ranges_by_node(ranges, model).to_json())
     if load is None:
         metadata = replace(metadata, gate=None, unproven=UNPROVEN)
-    result = None
+    source, result = Source(module, traced), None
     with replacing(path) as temporary:
         save_model(model, metadata, temporary)
         if load is not None:
             with evaluating(module):
-                result = prove(load(temporary), module, traced, tolerance)
-            passed = {"cases": result.cases, "tolerance": result.tolerance}
-            passed["max_error"] = float(f"{result.max_error:.3g}")
-            passed["rounding"] = float(f"{result.rounding:.3g}")
-            metadata = replace(metadata, gate=passed, unproven=None)
+                result = prove(load(temporary), source, tolerance)
+            metadata = replace(metadata, gate=result.to_json(), unproven=None)
             save_model(model, metadata, temporary)
-    return Exported(Path(path), metadata, result, _notes(traced, whole_only, contract))
+    return Exported(Path(path), metadata, result, _notes(traced, whole_only, contract)), source
+
+
+def as_float(module: nn.Module) -> tuple[nn.Module, Ranges | None]:
+    """Return the float module to export, and the ranges of its quantized layers if it has any.
+
+    Raises:
+        ModelError: A part cannot be traced, or a weight is not a finite float32.
+    """
+    module, ranges = unwrapped(module), None
+    if any(quantized_layers(module)):
+        ranges, module = ranges_of(module), to_float(module)
+    check_weights(module)
+    return module, ranges
+
+
+def tools() -> dict[str, str]:
+    """Return the versions of what writes the file, for its metadata."""
+    return {
+        "torch": torch.__version__.split("+")[0],
+        "onnx": onnx.__version__,
+        "edgernn": version("edgernn"),
+    }
 
 
 def _notes(traced: Signature, whole_only: Sequence[str], contract: Contract) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from torch import nn
 from edgernn.integer import Ranges
 from edgernn.training.quantized import layer_names
 from edgernn_exporters.pytorch.projection import REVERSE
+from edgernn_exporters.pytorch.uses import AGAIN
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WRAPPER = "module."  # the attribute of StreamingModule
@@ -31,7 +32,6 @@ _OPERATORS: dict[str, type[nn.Module] | tuple[type[nn.Module], ...]] = {
 _IN_TIME = {"Pad": "pad", "Concat": "concat", "Slice": "slice", "CumSum": "sum", "Add": "add",
             "Sub": "sub", "AveragePool": "pool", "MaxPool": "pool"}  # fmt: skip
 _LAYERS_IN_TIME = ("torch.nn.modules.padding", "torch.nn.modules.pooling")
-_AGAIN = "#"  # between a layer's name and the number of its use, from the second on
 
 
 def name_layers(model: onnx.ModelProto, module: nn.Module) -> None:
@@ -56,7 +56,7 @@ def name_layers(model: onnx.ModelProto, module: nn.Module) -> None:
         if name is None:
             continue
         uses[name] = uses.get(name, 0) + 1
-        node.name = name if uses[name] == 1 else f"{name}{_AGAIN}{uses[name]}"
+        node.name = name if uses[name] == 1 else f"{name}{AGAIN}{uses[name]}"
 
 
 def _name_in(layer: nn.Module, path: str, node: onnx.NodeProto) -> str | None:
@@ -104,7 +104,7 @@ def ranges_by_node(ranges: Ranges, model: onnx.ModelProto) -> Ranges:
     """Repeat the ranges of layers that forward calls more than once under each node's name."""
     layers, precisions = dict(ranges.layers), dict(ranges.precisions)
     for node in model.graph.node:
-        name, again, _ = node.name.rpartition(_AGAIN)
+        name, again, _ = node.name.rpartition(AGAIN)
         if again and name in layers:
             layers[node.name] = layers[name]
             precisions[node.name] = precisions[name]

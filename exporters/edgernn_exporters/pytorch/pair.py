@@ -6,27 +6,33 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import onnx
-import torch
 from torch import nn
 
 from edgernn.errors import UsageError
 from edgernn.files import replacing, sha256_of
 from edgernn.metadata import Metadata
 from edgernn.pairs import Pair, PairLink
-from edgernn.training.quantized import quantized_layers, ranges_of, to_float
 from edgernn_exporters.gate import GateResult
 from edgernn_exporters.inspection import inspect
 from edgernn_exporters.onnx_files import save_model
-from edgernn_exporters.pytorch.checks import check_weights, evaluating, unwrapped
+from edgernn_exporters.pytorch.checks import evaluating
 from edgernn_exporters.pytorch.decoder import Step, read_step, trace_step
-from edgernn_exporters.pytorch.export import OPSET, UNPROVEN, Exported, Load, export
+from edgernn_exporters.pytorch.export import (
+    OPSET,
+    UNPROVEN,
+    Exported,
+    Load,
+    as_float,
+    tools,
+    write,
+)
 from edgernn_exporters.pytorch.names import ranges_by_node
-from edgernn_exporters.pytorch.pair_proof import Source, joined, prove_pair, prove_step
+from edgernn_exporters.pytorch.pair_proof import find_lengths, joined, prove_pair, prove_step
+from edgernn_exporters.pytorch.proving import Source
+from edgernn_exporters.pytorch.signature import Request
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,14 @@ def export_pair(
     links: Mapping[str, str] | None = None,
     start: int | None = None,
     end: int | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    causal: bool | None = None,
+    axes: Mapping[str, Sequence[str | None]] | None = None,
+    states: Mapping[str, str] | None = None,
     output_names: Sequence[str] | None = None,
     metadata: Metadata | None = None,
     opset: int = OPSET,
     tolerance: float | None = None,
-    **options: Any,
 ) -> ExportedPair:
     """Write an encoder and one step of its decoder as two ONNX files.
 
@@ -85,17 +94,21 @@ def export_pair(
         links: Encoder output by decoder argument, where the two have different names.
         start: Token that decoding begins with, to keep in the decoder's file.
         end: Token that ends a sequence, likewise.
+        kwargs: Example inputs of the encoder by name.
+        causal: Of the encoder (see `edgernn_exporters.pytorch.export`).
+        axes: Of the encoder's inputs, likewise.
+        states: Of the encoder, likewise.
         output_names: Of the encoder's outputs, instead of ``y0``, ``y1``, ….
         metadata: Task, preprocessing and parent to store in both files.
         opset: ONNX operator set version.
         tolerance: Limit of the gate (see `edgernn_exporters.gate.gate`).
-        **options: Others of `edgernn_exporters.pytorch.export.export`, for the encoder.
 
     Raises:
         UsageError: Both files are the same, or a token is negative.
         ModelError: A module cannot be exported; names the layer and the reason.
         InputError: The example inputs or links do not fit the modules.
-        ContractError: What the encoder returns does not fit what the decoder takes.
+        ContractError: What the encoder returns does not fit what the decoder takes, or a token is
+            none of those that the logits are of.
         AccuracyGateError: An exported graph is not the same function.
         OutputError: A file cannot be written.
     """
@@ -104,18 +117,14 @@ def export_pair(
     for name, token in (("start", start), ("end", end)):
         if token is not None and token < 0:
             raise UsageError(f"{name} is {token}, but tokens are numbers from 0 on")
-    encoder, decoder = unwrapped(encoder), unwrapped(decoder)
     with replacing(path_encoder) as first, replacing(path_decoder) as second:
-        written = export(
-            encoder, encoder_args, first, load=load, metadata=metadata, opset=opset,
-            output_names=output_names, tolerance=tolerance, **options,
+        written, source = write(
+            encoder, Request(encoder_args, kwargs, output_names, axes, states), first,
+            load=load, causal=causal, metadata=metadata, opset=opset, tolerance=tolerance,
         )  # fmt: skip
         contract = written.metadata.contract
         assert contract is not None
-        ranges = None
-        if any(quantized_layers(decoder)):
-            ranges, decoder = ranges_of(decoder), to_float(decoder)
-        check_weights(decoder)
+        decoder, ranges = as_float(decoder)
         with evaluating(decoder):
             step = read_step(decoder, decoder_args, contract.stream.outputs, links or {})
             model = trace_step(decoder, step, opset)
@@ -127,7 +136,7 @@ def export_pair(
         described = replace(
             metadata or Metadata(),
             contract=step.contract,
-            tools=_tools(),
+            tools=tools(),
             pair=link.to_json(),
             ranges=None if ranges is None else ranges_by_node(ranges, model).to_json(),
             unproven=UNPROVEN if load is None else None,
@@ -136,12 +145,11 @@ def export_pair(
         link.check(inspect(first).side(), inspect(second).side())
         single = together = None
         if load is not None:
-            source = Source(encoder, encoder_args, contract)
-            with evaluating(encoder), evaluating(decoder):
+            with evaluating(source.module), evaluating(decoder):
                 single, together = _prove(
                     load, first, second, link, source, decoder, step, tolerance
                 )
-            described = replace(described, gate=_passed(joined(single, together)))
+            described = replace(described, gate=joined(single, together).to_json())
             save_model(model, described, second)
     return ExportedPair(
         replace(written, path=Path(path_encoder)),
@@ -162,23 +170,7 @@ def _prove(
     tolerance: float | None,
 ) -> tuple[GateResult, GateResult]:
     with closing(load(first)) as encoding, closing(load(second)) as decoding:
-        single = prove_step(decoding, source, decoder, step, tolerance)
+        lengths = find_lengths(source)
+        single = prove_step(decoding, source, decoder, step, lengths, tolerance)
         pair = Pair(link, encoding, inspect(second).side(), lambda sizes: decoding)
-        return single, prove_pair(pair, source, decoder, step, tolerance)
-
-
-def _passed(result: GateResult) -> dict[str, float]:
-    return {
-        "cases": result.cases,
-        "tolerance": result.tolerance,
-        "max_error": float(f"{result.max_error:.3g}"),
-        "rounding": float(f"{result.rounding:.3g}"),
-    }
-
-
-def _tools() -> dict[str, str]:
-    return {
-        "torch": torch.__version__.split("+")[0],
-        "onnx": onnx.__version__,
-        "edgernn": version("edgernn"),
-    }
+        return single, prove_pair(pair, source, decoder, step, lengths, tolerance)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,93 +15,54 @@ from edgernn.errors import AccuracyGateError, EdgernnError, first_line
 from edgernn.metadata import Metadata
 from edgernn.pairs import Pair
 from edgernn.sessions import Array, Arrays, Session
-from edgernn_exporters.gate import GateResult, Reference, Shapes, gate
-from edgernn_exporters.pytorch.arguments import read_arguments
-from edgernn_exporters.pytorch.decoder import Step, resized
-from edgernn_exporters.pytorch.outputs import flatten_outputs
+from edgernn_exporters.gate import GateResult, Shapes, gate
+from edgernn_exporters.pytorch.decoder import Step
+from edgernn_exporters.pytorch.proving import Source, Versions, if_it_runs
 
-TOKENS = "tokens"
+TOKENS = "the decoder's tokens"  # no input of an encoder has such a name
 _LENGTHS = (1, 5, 37, 90, 200)  # an encoder may need sequences of some length
 _SHORT, _BATCHES, _LONG_BATCH = 3, (1, 3, 8), 2
 
 
-class Source:
-    """An encoder in PyTorch, and random inputs for it.
+def find_lengths(encoder: Source) -> list[int]:
+    """Return lengths of sequences that an encoder runs at, to try the pair at.
 
-    Args:
-        module: In evaluation mode.
-        args: Its example inputs.
-        contract: Of the exported file.
+    Raises:
+        AccuracyGateError: There are fewer than two.
     """
-
-    def __init__(self, module: nn.Module, args: Sequence[Any], contract: Contract) -> None:
-        self._arguments = read_arguments(module, args)
-        self._axes, self._lengths = contract.stream.inputs, contract.stream.lengths
-        self._outputs = tuple(contract.stream.outputs)
-        self._versions = _Versions(module)
-        self.names = tuple(self._axes)
-
-    @property
-    def axes(self) -> Mapping[str, Axes]:
-        """Axes of the inputs."""
-        return self._axes
-
-    def sample(self, rng: np.random.Generator, batch: int, length: int) -> Arrays:
-        """Draw inputs: floats as normal numbers, others from the example's values."""
-        made: Arrays = {}
-        for name, tensor in zip(self.names, self._arguments.tensors, strict=True):
-            place = self._axes[name]
-            example = resized(tensor, {place.batch: batch, place.time: length}).numpy()
-            if name == self._lengths:
-                value: Array = rng.integers(1, length + 1, example.shape)
-            elif example.dtype.kind == "f":
-                value = rng.standard_normal(example.shape)
-            else:
-                value = rng.choice(example.ravel(), size=example.shape)
-            made[name] = value.astype(example.dtype)
-        return made
-
-    def run(self, inputs: Arrays, *, exact: bool = False) -> dict[str, Tensor]:
-        """Run the encoder in PyTorch, in float64 if ``exact``."""
-        tensors = [_tensor(inputs[name], exact) for name in self.names]
-        with torch.no_grad():
-            called = self._arguments.call(self._versions.get(exact), tensors)
-        outputs = flatten_outputs(called)[1]
-        return dict(zip(self._outputs, outputs, strict=True))
-
-    @cached_property
-    def lengths(self) -> list[int]:
-        """Return the lengths of `_LENGTHS` that the encoder runs at."""
-        found = []
-        for length in _LENGTHS:
-            try:
-                self.run(self.sample(np.random.default_rng(0), 2, length))
-            except Exception:  # whatever the user's own forward raises
-                continue
-            found.append(length)
-        return found
+    found = [length for length in _LENGTHS if encoder.takes(2, length)]
+    if len(found) < 2:
+        raise AccuracyGateError(
+            f"export gate: the encoder runs at fewer than two of the lengths {list(_LENGTHS)}, so "
+            f"the pair cannot be proven; make it accept more"
+        )
+    return found
 
 
 def prove_step(
-    session: Session, source: Source, decoder: nn.Module, step: Step, tolerance: float | None
+    session: Session,
+    source: Source,
+    decoder: nn.Module,
+    step: Step,
+    lengths: Sequence[int],
+    tolerance: float | None,
 ) -> GateResult:
     """Compare a single step with the module: outputs and next states.
 
     Raises:
         AccuracyGateError: They differ.
     """
-    rng, count, versions = np.random.default_rng(0), _count(decoder, step), _Versions(decoder)
+    rng, versions = np.random.default_rng(0), Versions(decoder)
     names = [*step.outputs, *(f"{name}.next" for name in step.states)]
 
     def sample(batch: int, length: int) -> Arrays:
         encoded = source.run(source.sample(rng, batch, length))
-        given = {name: encoded[step.sources[name]].numpy() for name in step.sources}
+        given = {name: encoded[output] for name, output in step.sources.items()}
         examples = dict(zip(step.arguments.names, step.at(batch), strict=True))
         for name in step.states:
             if name not in given:
                 given[name] = rng.standard_normal(examples[name].shape).astype(np.float32)
-        tokens = examples[step.token]
-        given[step.token] = _tokens(rng, count, tuple(tokens.shape), tokens)
+        given[step.token] = _tokens(rng, step, tuple(examples[step.token].shape))
         return given
 
     def reference(inputs: Arrays, exact: bool = False) -> Arrays:
@@ -122,27 +82,34 @@ def prove_step(
     axes = dict(step.output_axes) | {
         f"{name}.next": Axes(axis, None) for name, axis in step.state_axes.items()
     }
-    return _judged(run, reference, sample, source.lengths, step.input_axes, axes, tolerance)
+    return _judged(run, reference, sample, lengths, step.input_axes, axes, tolerance)
 
 
 def prove_pair(
-    pair: Pair, source: Source, decoder: nn.Module, step: Step, tolerance: float | None
+    pair: Pair,
+    source: Source,
+    decoder: nn.Module,
+    step: Step,
+    lengths: Sequence[int],
+    tolerance: float | None,
 ) -> GateResult:
     """Compare whole sequences of given tokens with the two modules.
 
     Raises:
         AccuracyGateError: They differ.
     """
-    rng, count, versions = np.random.default_rng(1), _count(decoder, step), _Versions(decoder)
+    rng, versions = np.random.default_rng(1), Versions(decoder)
 
     def sample(batch: int, length: int) -> Arrays:
-        tokens = _tokens(rng, count, (batch, length), step.example(step.token))
-        return {**source.sample(rng, batch, length), TOKENS: tokens}
+        return {
+            **source.sample(rng, batch, length),
+            TOKENS: _tokens(rng, step, (batch, length)),
+        }
 
     def reference(inputs: Arrays, exact: bool = False) -> Arrays:
         module = versions.get(exact)
         encoded = source.run(inputs, exact=exact)
-        given = {name: encoded[step.sources[name]] for name in step.sources}
+        given = {name: _tensor(encoded[output], exact) for name, output in step.sources.items()}
         rows = inputs[TOKENS].shape[0]
         for name, example in zip(step.arguments.names, step.at(rows), strict=True):
             if name not in given:
@@ -164,21 +131,7 @@ def prove_pair(
 
     inputs = {**source.axes, TOKENS: Axes(0, 1)}
     outputs = {step.outputs[0]: Axes(0, 1)}
-    return _judged(run, reference, sample, source.lengths, inputs, outputs, tolerance)
-
-
-class _Versions:
-    """A module as it is, and in float64."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-
-    def get(self, exact: bool) -> nn.Module:
-        return self._double if exact else self._module
-
-    @cached_property
-    def _double(self) -> nn.Module:
-        return copy.deepcopy(self._module).double()
+    return _judged(run, reference, sample, lengths, inputs, outputs, tolerance)
 
 
 class _Runs:
@@ -198,25 +151,12 @@ def _judged(
     run: Callable[[Arrays], Arrays],
     reference: Callable[..., Arrays],
     sample: Callable[[int, int], Arrays],
-    lengths: list[int],
+    lengths: Sequence[int],
     inputs: Mapping[str, Axes],
     outputs: Mapping[str, Axes],
     tolerance: float | None,
 ) -> GateResult:
-    if len(lengths) < 2:
-        raise AccuracyGateError(
-            f"export gate: the encoder runs at fewer than two of the lengths {list(_LENGTHS)}, so "
-            f"the pair cannot be proven; make it accept more"
-        )
-
-    def exact(given: Arrays) -> Arrays:
-        return reference(given, exact=True)
-
-    in_float64: Reference | None = exact
-    try:
-        exact(sample(1, lengths[-1]))
-    except Exception:  # the user's own forward may insist on float32
-        in_float64 = None
+    in_float64 = if_it_runs(partial(reference, exact=True), sample(1, lengths[-1]))
     session: Any = _Runs(run, inputs, outputs)
     several = Shapes(lengths[:_SHORT], _BATCHES), Shapes(lengths[-1:], [_LONG_BATCH])
     try:
@@ -244,14 +184,8 @@ def joined(*results: GateResult) -> GateResult:
     )
 
 
-def _count(decoder: nn.Module, step: Step) -> int:
-    """Return how many tokens there are to choose from."""
-    with torch.no_grad():
-        return int(step.results(decoder, step.at(2))[0].shape[-1])
-
-
-def _tokens(rng: np.random.Generator, count: int, shape: tuple[int, ...], like: Tensor) -> Array:
-    return rng.integers(0, count, shape).astype(like.numpy().dtype)
+def _tokens(rng: np.random.Generator, step: Step, shape: tuple[int, ...]) -> Array:
+    return rng.integers(0, step.count, shape).astype(step.example(step.token).numpy().dtype)
 
 
 def _tensor(value: Array, exact: bool) -> Tensor:

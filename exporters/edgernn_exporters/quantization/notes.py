@@ -8,6 +8,7 @@ import onnx
 
 from edgernn.integer import INTEGER, Ranges
 from edgernn_exporters.onnx_bodies import inner_nodes
+from edgernn_exporters.onnx_nodes import is_standard
 from edgernn_exporters.quantization.layers import FLOAT, name_of
 
 _MOST_BEYOND = 0.5
@@ -59,7 +60,7 @@ def within_bodies(graph: onnx.GraphProto) -> tuple[str, ...]:
     found: dict[str, list[str]] = {}
     for inner in inner_nodes(graph):
         node = inner.node
-        if node.domain not in ("", "ai.onnx") or node.op_type not in _LAYERS:
+        if not is_standard(node, *_LAYERS):
             continue
         weights = node.input[:2] if node.op_type in _MULTIPLY else node.input[1:2]
         if inner.known.intersection(weights):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import onnx
 from onnx import helper, version_converter
 
-from edgernn.errors import ModelError
+from edgernn.errors import ModelError, first_line
 from edgernn_exporters.onnx_light import is_large, without_large_constants
+from edgernn_exporters.onnx_nodes import STANDARD, subgraphs
 
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of the standard operator set that a model imports; 0 if none."""
-    versions = [i.version for i in model.opset_import if i.domain in ("", "ai.onnx")]
+    versions = [i.version for i in model.opset_import if i.domain in STANDARD]
     return int(versions[0]) if versions else 0
 
 
@@ -30,7 +31,7 @@ def at_least(model: onnx.ModelProto, opset: int) -> None:
     try:
         converted = version_converter.convert_version(small, opset)
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise ModelError(
             f"the model has opset {opset_of(model)} and cannot be brought to {opset}: {reason}; "
             f"export it with opset {opset} or newer"
@@ -52,9 +53,8 @@ def _mend(graph: onnx.GraphProto, before: int, opset: int) -> None:
     """Put right what the converter of onnx 1.23 gets wrong, in place."""
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                _mend(inner, before, opset)
+        for inner in subgraphs(node):
+            _mend(inner, before, opset)
         if node.op_type == "Resize" and before < 11 <= opset:
             # Upsample and Resize of opset 10 had no such attributes, and computed in this way.
             node.attribute.append(

@@ -12,6 +12,8 @@ from helpers.cli import runner
 from edgernn_benchmarks.cells import Journal, page_of_cells, to_html, to_markdown
 from edgernn_benchmarks.cells.plots import gradients_svg, memory_svg
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_the_page_holds_everything_and_escapes_it(journal: Journal) -> None:
     page = to_html(journal)
@@ -69,17 +71,31 @@ def test_the_page_is_made_again_from_the_file(
     assert (refused.code, "leave --markdown out" in refused.err) == (2, True)
 
 
+def draw(results: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Run the script; return the names of the plots that it wrote."""
+    names = runpy.run_path(str(ROOT / "scripts" / "cells_plots.py"))
+    monkeypatch.setattr("sys.argv", ["cells_plots.py", str(results)])
+    monkeypatch.setitem(names["main"].__globals__, "IMAGES", folder)
+    names["main"]()
+    return {plot.name for plot in folder.glob("*.svg")}
+
+
+def test_the_plots_of_the_document_are_those_of_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = draw(ROOT / "benchmarks" / "results" / "cells.json", tmp_path, monkeypatch)
+    shown = ROOT / "docs" / "images"
+    assert drawn == {plot.name for plot in shown.glob("cells-*.svg")}
+    for name in drawn:
+        assert (tmp_path / name).read_text() == (shown / name).read_text()
+
+
 def test_the_script_draws_what_was_measured(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = Path(__file__).parents[3] / "scripts" / "cells_plots.py"
-    names = runpy.run_path(str(script))
     path = tmp_path / "cells.json"
     path.write_text(json.dumps(journal.to_json()))
-    monkeypatch.setattr("sys.argv", ["cells_plots.py", str(path)])
-    monkeypatch.setitem(names["main"].__globals__, "IMAGES", tmp_path)
-    names["main"]()
-    drawn = {plot.name for plot in tmp_path.glob("*.svg")}
+    drawn = draw(path, tmp_path, monkeypatch)
     assert drawn == {f"cells-{name}.svg" for name in ("gradients-plain", "gradients-trained",
                                                       "memory")}  # fmt: skip
     for name in drawn:

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.foreign import imported, save
 from helpers.onnx_cells import Graph, inferred, run
 from helpers.recurrent_graphs import HIDDEN, WIDTH, drawn, layer, opened, shapes
 from onnx import helper
 
+import edgernn
 from edgernn.contract import Axes
 from edgernn.errors import UsageError
 from edgernn.streaming import run_in_chunks
@@ -132,6 +134,25 @@ def test_pairs_by_name_shape_and_dependence(
         want = run(custom(names, batch), {"x": x, names[0]: state})
         np.testing.assert_allclose(stream.step(x), want["y"], atol=1e-6)
         state = want[names[1]]
+
+
+@pytest.mark.parametrize("batch", ["batch", 1])
+def test_a_state_that_is_the_only_output_stays_an_output(batch: int | str, tmp_path: Path) -> None:
+    """The result of such a cell is its state, and a file without outputs cannot be run."""
+    model = custom(("h0", "hn"), batch)
+    del model.graph.output[0]
+    path = save(model, tmp_path)
+    result = imported(path, states={"h0": "hn"})
+    contract = result.metadata.contract
+    assert [(s.input, s.output, s.batch_axis) for s in contract.states] == [("h0", "h0.next", 0)]
+    assert [spec.name for spec in result.described.outputs] == ["hn"]
+    xs = drawn(4, 1, WIDTH)
+    for target in ("cpu", "native"):
+        stream = edgernn.load(result.path, target).stream()
+        state = np.zeros((1, HIDDEN), np.float32)
+        for x in xs:
+            state = run(model, {"x": x, "h0": state})["hn"]
+            np.testing.assert_allclose(stream.step(x), state, rtol=0, atol=1e-5)
 
 
 def test_names_alone_are_no_pair() -> None:

@@ -29,6 +29,15 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def test_a_constant_without_a_value_is_named() -> None:
+    node = NODE("Constant", [], ["c"], name="empty")
+    model = foreign(
+        [node, NODE("Add", ["x", "c"], ["y"])], [value("x", [2])], [value("y", [2])]
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="Constant node 'empty' holds no value"):
+        simplify(model, Notes())
+
+
 @given(data=st.data())
 def test_weights_that_are_expressions(data: st.DataObject) -> None:
     """Chains of operators on a constant become one constant, of the same value."""

@@ -271,10 +271,10 @@ def test_caches_that_do_not_hold_are_taken_back(
     assert "is off by" in note
 
 
-def test_a_layer_that_starts_anew_does_not_stream(
+def test_a_layer_that_starts_anew_in_each_call_is_found_by_the_proof(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A contract of layers only that fails in calls is a defect, and nothing is written."""
+    """A contract that leaves a layer's state out is a defect, and nothing is written."""
     real = contract_module._complete
 
     def forgetful(*args: Any, **options: Any) -> Contract | None:
@@ -282,8 +282,12 @@ def test_a_layer_that_starts_anew_does_not_stream(
         assert contract is not None
         return replace(contract, stream=replace(contract.stream, causal=True))
 
+    path = save(model_1d(lambda g, x: g.add("Relu", x), "GRU"), tmp_path)
+    assert imported(path).path.exists()  # nothing but the layer looks back
+    for file in tmp_path.glob("*"):
+        file.unlink() if file != path else None
     monkeypatch.setattr(contract_module, "_complete", forgetful)
-    path = save(model_1d(ahead, "GRU"), tmp_path)
+    monkeypatch.setattr(contract_module, "make_explicit", lambda *_: [])
     with pytest.raises(AccuracyGateError, match=r"of \d+ time steps in calls of 1 is off by"):
         imported(path)
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]

@@ -24,6 +24,7 @@ from helpers.seq2seq import (
     seeded,
 )
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import edgernn
 from edgernn.contract import Axes
@@ -264,6 +265,32 @@ def test_a_cell_and_a_state_that_starts_at_zeros(tmp_path: Path) -> None:
     x = sentences(3, 5)
     a, b = (greedy(opened(tmp_path, target), {"x": x.numpy()}, max_steps=8) for target in TARGETS)
     assert [item.tokens for item in a] == [item.tokens for item in b]
+
+
+class Packed(Encoder):
+    """Packs by a mask, takes the logarithm of a rate, and calls its words tokens."""
+
+    def forward(self, tokens: Tensor, mask: Tensor, rate: Tensor) -> dict[str, Tensor]:
+        lengths = mask.sum(1)
+        packed = pack_padded_sequence(
+            self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
+        memory, last = self.rnn(packed)
+        memory, _ = pad_packed_sequence(memory, batch_first=True)
+        first = torch.tanh(self.first(last[0]) + torch.log(rate))
+        return {"memory": self.memory(memory), "h": first[None]}
+
+
+@pytest.mark.slow
+def test_an_encoder_with_inputs_that_must_be_drawn_as_its_own_gate_does(tmp_path: Path) -> None:
+    encoder = seeded(Packed, 0, words=5, bidirectional=False)
+    written = edgernn.export_pair(
+        encoder, seeded(BahdanauDecoder, 1), WORDS, STEP,
+        tmp_path / "encoder.onnx", tmp_path / "decoder.onnx",
+        kwargs={"mask": torch.ones_like(WORDS[0]), "rate": torch.full((1, UNITS), 2.0)},
+    )  # fmt: skip
+    assert written.gate is not None
+    assert written.gate.cases == 10
 
 
 @pytest.mark.usefixtures("modules")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import edgernn
 from edgernn.contract import Axes
-from edgernn.errors import AccuracyGateError, InputError, ModelError, UsageError
+from edgernn.errors import AccuracyGateError, ContractError, InputError, ModelError, UsageError
 from edgernn_exporters.pytorch.decoder import read_step
 
 UNITS = 16
@@ -89,6 +89,14 @@ def test_tokens_and_paths_that_cannot_be_are_refused_at_once(tmp_path: Path) -> 
         edgernn.export_pair(*both, WORDS, STEP, path, path)
     with pytest.raises(UsageError, match="start is -1"):
         edgernn.export_pair(*both, WORDS, STEP, path, tmp_path / "b.onnx", start=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_that_the_logits_do_not_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="end is token 12, but 'logits' are of 12 tokens"):
+        edgernn.export_pair(seeded(Encoder, 0), seeded(BahdanauDecoder, 1), WORDS, STEP,
+                            tmp_path / "a.onnx", tmp_path / "b.onnx", start=11, end=12,
+                            gate=False)  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 

@@ -172,6 +172,8 @@ def test_unbatched_sequences(tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
     pieces = run_in_chunks(session, {"input": x}, 2)
     np.testing.assert_allclose(pieces["y0"], session.run({"input": x})["y0"], atol=1e-6)
+    with pytest.raises(InputError, match="one sequence, without a batch axis, not a batch of 2"):
+        session.stream(batch=2)
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ import torch
 from helpers.modules import CELLS
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from edgernn import reference
-from edgernn.training.onnx_layout import onnx_weights
+from edgernn.training.onnx_layout import onnx_cell_weights, onnx_weights
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -40,3 +41,16 @@ def test_reordered_weights_compute_what_the_layer_computes(
             parts.append(getattr(reference, cell)(sequence[turn], weights, *zeros)[0][turn])
         sequence = np.concatenate(parts, axis=-1)
     np.testing.assert_allclose(sequence, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_has_the_weights_of_a_layer(cell: str, bias: bool) -> None:
+    layer = CELLS[cell](3, 5, bias=bias)
+    step = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}[cell](3, 5, bias=bias)
+    step.load_state_dict(
+        {name.removesuffix("_l0"): value for name, value in layer.state_dict().items()}
+    )
+    for found, wanted in zip(onnx_cell_weights(step), onnx_weights(layer, 0), strict=True):
+        assert (found is None) == (wanted is None)
+        assert found is None or torch.equal(found, wanted)

@@ -61,6 +61,22 @@ def test_trains_on_from_the_parent_as_integers(
     assert not torch.equal(network.rnn.weight_hh_l0, before.rnn.weight_hh_l0)
 
 
+def test_the_data_are_prepared_as_the_parent_has_them(
+    tmp_path: Path, train_turns: Train, finished: RunInfo, turns: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    asked = []
+    original = turns.Turns.splits
+
+    def splits(self: Any, source: Any, preprocessing: Any = None) -> Any:
+        asked.append(preprocessing)
+        return original(self, source, preprocessing)
+
+    monkeypatch.setattr(turns.Turns, "splits", splits)
+    train_turns(tmp_path / "run", options=qat(finished, epochs=1))
+    assert asked == [read_run(finished.folder).preprocessing]
+
+
 def test_run_says_what_was_quantized(quantized: RunInfo, finished: RunInfo) -> None:
     info = read_run(quantized.folder).qat
     assert info is not None

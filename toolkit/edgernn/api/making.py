@@ -84,7 +84,7 @@ def export_run(
 
     module, run = load_run(Path(folder))
     metadata = Metadata(task=run.task, preprocessing=run.preprocessing, parent=run.parent)
-    args = example_inputs(run.model)
+    args = example_inputs(module)
     if isinstance(module, TranslationModel):
         return export_pair(
             module.encoder, module.decoder, args, module.decoder_example(),

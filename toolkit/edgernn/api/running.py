@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgernn.api.opening import PathLike, encoder_of, open_pair, opened
+from edgernn.api.opening import PathLike, encoder_of, load, open_pair, opened
 from edgernn.comparison import Comparison, compare_outputs
 from edgernn.decoding import as_symbols, greedy
 from edgernn.drift import Drift, measure_drift
 from edgernn.errors import UsageError
+from edgernn.pairs import Pair
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.tasks.base import LONGEST, DataSource
 
@@ -85,7 +87,7 @@ def drift(
 
 
 def evaluate(
-    path: PathLike | Session,
+    path: PathLike | Session | Pair,
     task: str | None = None,
     target: str = "cpu",
     *,
@@ -96,7 +98,8 @@ def evaluate(
     """Measure a task's metric with a model on a target.
 
     Args:
-        path: ONNX file or loaded session.
+        path: ONNX file, loaded session or opened pair; a decoder's file opens the pair with the
+            encoder beside it (see `encoder_of`).
         task: Name of the task; None for the one named in the file.
         target: Where the file is loaded.
         source: Data; None for what the task ships.
@@ -113,20 +116,25 @@ def evaluate(
     """
     from edgernn.tasks import task_data
 
-    session = opened(path, target, **options)
-    run = session.run
-    if isinstance(path, str | os.PathLike) and (encoder := encoder_of(path)) is not None:
-        pair = open_pair(encoder, path, target, **options)
-
-        def run(inputs: Mapping[str, Array]) -> Arrays:
-            found = greedy(pair, inputs, max_steps=LONGEST)
-            return {"y": as_symbols([row.tokens for row in found])}
-
-    where = str(path) if isinstance(path, str | os.PathLike) else "the model"
+    model: Session | Pair
+    if not isinstance(path, str | os.PathLike):
+        model, where = path, "the model"
+    elif (encoder := encoder_of(path)) is None:
+        model, where = load(path, target, **options), str(path)
+    else:
+        model, where = open_pair(encoder, path, target, **options), str(path)
+    session = model.encoder if isinstance(model, Pair) else model
     found, splits = task_data(session.metadata, where, task, source)
     if split not in splits:
         raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")
+    run = partial(_written, model) if isinstance(model, Pair) else session.run
     return found.score(run, splits[split])
+
+
+def _written(pair: Pair, inputs: Mapping[str, Array]) -> Arrays:
+    """Return what a pair writes for each row, as symbols ``y [B, L]``."""
+    found = greedy(pair, inputs, max_steps=LONGEST)
+    return {"y": as_symbols([row.tokens for row in found])}
 
 
 def benchmark(

@@ -10,6 +10,7 @@ from edgernn.cli.options import (
     allow_fallback_option,
     data_options,
     data_source,
+    encoder_option,
     isa_option,
     json_option,
     load_options,
@@ -24,6 +25,7 @@ from edgernn.cli.options import (
 @model_argument("model")
 @click.option("--task", help="Default: the one named in the file.")
 @target_option
+@encoder_option
 @data_options
 @click.option(
     "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
@@ -36,6 +38,7 @@ def command(
     model: Path,
     task: str | None,
     target: str,
+    encoder: Path | None,
     data: Path | None,
     download: bool,
     holdout: str | None,
@@ -51,9 +54,14 @@ def command(
 
     source = data_source(data, download, holdout)
     options = load_options(threads, allow_fallback, isa)
-    session = api.load(model, target, **options)
-    values = api.evaluate(session, task, target, source=source, split=split)
-    counts = counts_of(session)
+    counts = None
+    if (encoder := encoder or api.encoder_of(model)) is not None:
+        pair = api.open_pair(encoder, model, target, **options)
+        values = api.evaluate(pair, task, source=source, split=split)
+    else:
+        session = api.load(model, target, **options)
+        values = api.evaluate(session, task, source=source, split=split)
+        counts = counts_of(session)
     if as_json:
         print_json(values if counts is None else {**values, "emulated": counts})
         return

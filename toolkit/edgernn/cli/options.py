@@ -60,6 +60,17 @@ def mention_unproven(context: click.Context, parameter: click.Parameter, value: 
     return value
 
 
+def encoder_option(command: F) -> F:
+    """Add ``--encoder``."""
+    option = click.option(
+        "--encoder",
+        type=FILE,
+        callback=mention_unproven,
+        help="Encoder of MODEL, a decoder; default: NAME.encoder.onnx beside it.",
+    )
+    return option(command)
+
+
 def data_options(command: F) -> F:
     """Add ``--data``, ``--download`` and ``--holdout``."""
     for option in (

@@ -10,10 +10,10 @@ import click
 from edgernn.cli.options import (
     FILE,
     allow_fallback_option,
+    encoder_option,
     isa_option,
     json_option,
     load_options,
-    mention_unproven,
     model_argument,
     print_json,
     target_option,
@@ -35,12 +35,7 @@ DEFAULT_STEPS = 100
 @click.option("--text", help="Sentence instead of --inputs, for models of tasks that take one.")
 @click.option("--outputs", type=FILE, help="npz to write, with arrays by output name.")
 @click.option("--stream", is_flag=True, help="Feed the sequence as a live stream.")
-@click.option(
-    "--encoder",
-    type=FILE,
-    callback=mention_unproven,
-    help="Encoder of MODEL, a decoder; default: NAME.encoder.onnx beside it.",
-)
+@encoder_option
 @click.option(
     "--beam", type=click.IntRange(min=1), help="Of a decoder: sequences to keep; default: 1."
 )

@@ -77,6 +77,11 @@ class DataSource:
     download: bool = False
     holdout: str | None = None
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it is the real data set."""
+        return self.download or self.folder is not None
+
 
 @dataclass(frozen=True)
 class Network:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError
 from edgernn.tasks.base import Run, Split
+from edgernn.tasks.outputs import output_of, require_examples
 
 _SCORE_BATCH = 100
 
@@ -31,8 +31,7 @@ def decided(run: Run, split: Split, task: str, classes: int) -> dict[str, float]
         choice = mean_logits(run(batch.inputs), task, classes).argmax(axis=1)
         right += int(np.count_nonzero(choice == batch.targets))
         total += len(batch.targets)
-    if total == 0:
-        raise InputError("there is nothing to measure on: the split is empty")
+    require_examples(total)
     return {"accuracy": right / total}
 
 
@@ -44,13 +43,7 @@ def mean_logits(
     Raises:
         InputError: The outputs are not such logits.
     """
-    y = outputs.get("y")
-    if y is None or y.ndim != 3 or y.shape[2] != classes or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"{task} needs the output y [B, T, {classes}], one logit per class and step; got "
-            f"{given}; use a model that was trained for {task}"
-        )
+    y = output_of(outputs, task, ("B", "T", classes), "one logit per class and step")
     return np.asarray(y.mean(axis=1, dtype=np.float64))
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgernn.errors import InputError, OutputError
+from edgernn.errors import InputError, OutputError, UsageError
 from edgernn.extras import needs
 from edgernn.files import sha256_of
+from edgernn.tasks.base import DataSource
 
 _TIMEOUT_S = 60
 
@@ -28,6 +29,27 @@ class RemoteFile:
     sha256: str
 
 
+def folder_of(task: str, source: DataSource, files: Sequence[RemoteFile], name: str) -> Path | None:
+    """Return where the real data of a task without groups lie, downloaded if that was asked for.
+
+    Args:
+        task: Name of the task, for messages.
+        source: Where the data comes from.
+        files: What to fetch.
+        name: Of the data set in the user's cache folder.
+
+    Returns:
+        The folder, or None for the data that the task generates.
+
+    Raises:
+        InputError, OutputError, TargetUnavailable: As `fetch_files`.
+        UsageError: A group was to be held out; there are none.
+    """
+    if source.holdout is not None:
+        raise UsageError(f"{task} has no groups to hold out; leave --holdout out")
+    return fetch_files(files, source.folder, name) if source.download else source.folder
+
+
 def fetch_files(files: Sequence[RemoteFile], folder: Path | None, name: str) -> Path:
     """Return a folder with the verified files, downloading those that are not there.
 
@@ -41,7 +63,7 @@ def fetch_files(files: Sequence[RemoteFile], folder: Path | None, name: str) -> 
     Raises:
         InputError: A download failed, or is not the file.
         OutputError: The folder cannot be written, or holds another file of that name.
-        UsageError: The package that downloads is not installed.
+        TargetUnavailable: The package that downloads is not installed.
     """
     with needs("train"):
         import pooch

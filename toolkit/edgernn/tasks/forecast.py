@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, ModelError, UsageError
+from edgernn.errors import InputError, ModelError
 from edgernn.tasks.base import (
     Arrays,
     DataSource,
@@ -20,7 +20,9 @@ from edgernn.tasks.base import (
     Run,
     Split,
 )
-from edgernn.tasks.fetch import RemoteFile, fetch_files
+from edgernn.tasks.fetch import RemoteFile, folder_of
+from edgernn.tasks.files import find_file
+from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.scaling import Scale
 from edgernn.tasks.splits import SeriesSplit, scale_of
 from edgernn.tasks.tables import read_csv, write_csv
@@ -93,16 +95,15 @@ class Forecast:
             ModelError: The preprocessing is not of this task.
             UsageError: A group was to be held out; there are none.
         """
-        if source.holdout is not None:
-            raise UsageError("forecast has no groups to hold out; leave --holdout out")
-        folder = source.folder
-        if source.download:
-            folder = fetch_files([ETTH1], folder, "etth")
+        folder = folder_of(self.name, source, [ETTH1], "etth")
         if folder is None:
             values = generated(_GENERATED_HOURS)
             ends = [2000, 2400, 2800]
         else:
-            values = read_csv(_find(folder), NAMES)
+            names = (Path(ETTH1.name).name, ETTH1.name)
+            advice = f"name its folder, or a csv file with the columns {', '.join(NAMES)}, or fetch"
+            found = find_file(folder, names, f"{advice} it with --download")
+            values = read_csv(found, NAMES)
             ends = [_TRAIN, _TRAIN + _VALIDATION, _TRAIN + _VALIDATION + _TEST]
             if len(values) < ends[-1]:
                 raise InputError(
@@ -145,8 +146,7 @@ class Forecast:
             squared += float(np.square(error, dtype=np.float64).sum())
             absolute += float(np.abs(error).sum(dtype=np.float64))
             count += error.size
-        if count == 0:
-            raise InputError("there is nothing to measure on: the split is empty")
+        require_examples(count)
         return {"mse": squared / count, "mae": absolute / count}
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
@@ -244,26 +244,10 @@ def generated(hours: int) -> Floats:
     return series
 
 
-def _find(folder: Path) -> Path:
-    name = Path(ETTH1.name).name
-    for path in (folder, folder / name, folder / ETTH1.name):
-        if path.is_file():
-            return path
-    raise InputError(
-        f"{folder} holds no {name}; name its folder, or a csv file with the columns "
-        f"{', '.join(NAMES)}, or fetch it with --download"
-    )
-
-
 def _forecasts(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    y, size = outputs.get("y"), HORIZON * len(NAMES)
-    if y is None or y.ndim != 3 or y.shape[2] != size or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"forecast needs the output y [B, T, {size}], {HORIZON} hours of {len(NAMES)} "
-            f"variables; got {given}; use a model that was trained for forecast"
-        )
-    return y
+    shape = ("B", "T", HORIZON * len(NAMES))
+    what = f"{HORIZON} hours of {len(NAMES)} variables"
+    return output_of(outputs, "forecast", shape, what)
 
 
 def _drawn(values: Floats) -> str:

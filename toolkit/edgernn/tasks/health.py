@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, ModelError, UsageError
+from edgernn.errors import InputError, ModelError
 from edgernn.tasks.base import (
     Arrays,
     DataSource,
@@ -21,7 +21,9 @@ from edgernn.tasks.base import (
     Run,
     Split,
 )
-from edgernn.tasks.fetch import RemoteFile, fetch_files
+from edgernn.tasks.fetch import RemoteFile, folder_of
+from edgernn.tasks.files import read_text
+from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.scaling import Scale
 from edgernn.tasks.splits import SequenceSplit, scale_of
 from edgernn.tasks.tables import read_csv, write_csv
@@ -121,13 +123,10 @@ class Health:
             ModelError: The preprocessing is not of this task.
             UsageError: A group was to be held out; there are none.
         """
-        if source.holdout is not None:
-            raise UsageError("health has no groups to hold out; leave --holdout out")
-        folder = source.folder
-        if source.download:
-            folder = fetch_files(FD001, folder, "cmapss")
+        folder = folder_of(self.name, source, FD001, "cmapss")
         if folder is None:
-            whole, test = generated(_GENERATED_ENGINES, 0), generated(_GENERATED_ENGINES // 3, 1)
+            whole, lives = generated(_GENERATED_ENGINES, 0), generated(_GENERATED_ENGINES // 3, 1)
+            test = [stopped(engine, number) for number, engine in enumerate(lives)]
         else:
             whole, test = read_fd001(folder)
         kept = [number % _VALIDATION_EVERY == 0 for number in range(len(whole))]
@@ -164,8 +163,7 @@ class Health:
         for batch in split.batches(_SCORE_BATCH):
             error = (_shares(run(batch.inputs))[:, -1] - batch.targets[:, -1]) * LONGEST
             squares += np.square(error, dtype=np.float64).reshape(-1).tolist()
-        if not squares:
-            raise InputError("there is nothing to measure on: the split is empty")
+        require_examples(len(squares))
         return {"rmse": float(np.sqrt(np.mean(squares)))}
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
@@ -191,7 +189,7 @@ class Health:
         Raises:
             OutputError: The file cannot be written.
         """
-        return write_csv(folder / "engine.csv", NAMES, generated(1, 1)[0].sensors)
+        return write_csv(folder / "engine.csv", NAMES, stopped(generated(1, 1)[0], 0).sensors)
 
     def answer(self, outputs: Mapping[str, NDArray[Any]], preprocessing: Mapping[str, Any]) -> str:
         """Say how many cycles are left after the last one; rows by commas.
@@ -248,13 +246,8 @@ def _read_units(path: Path) -> list[Floats]:
 
 def _numbers(path: Path, columns: int) -> list[list[float]]:
     """Read lines of numbers; a line of names is left out."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}; name the folder of CMAPSS FD001, or fetch it with "
-            f"--download"
-        ) from None
+    advice = "name the folder of CMAPSS FD001, or fetch it with --download"
+    lines = read_text(path, advice).splitlines()
     rows: list[list[float]] = []
     for number, line in enumerate(lines, 1):
         parts = line.split()
@@ -280,21 +273,20 @@ def stopped(engine: Engine, seed: int) -> Engine:
 
 
 def generated(engines: int, seed: int) -> list[Engine]:
-    """Make engines whose sensors bend away as wear grows; test-like where ``seed`` is not 0."""
+    """Make lives of engines whose sensors bend away as wear grows; no real data."""
     rng = np.random.default_rng(seed)
     # What all engines share: where each sensor is, how far wear moves it, how it shakes.
     shared = np.random.default_rng(7)
     level, gain = shared.uniform(100, 1000, len(NAMES)), shared.uniform(-8, 8, len(NAMES))
     noise = shared.uniform(0.5, 2, len(NAMES))
     lives = []
-    for number in range(engines):
+    for _ in range(engines):
         cycles = int(rng.integers(130, 300))
         wear = np.exp((np.arange(cycles) - cycles) / rng.uniform(25, 45))[:, None]
         start = 0.2 * rng.standard_normal(len(NAMES))
         sensors = level + gain * (wear + 0.05 * start)
         sensors = sensors + noise * rng.standard_normal((cycles, len(NAMES)))
-        engine = Engine(sensors, 0)
-        lives.append(engine if seed == 0 else stopped(engine, number))
+        lives.append(Engine(sensors, 0))
     return lives
 
 
@@ -309,14 +301,8 @@ def _scale(preprocessing: Mapping[str, Any]) -> Scale:
 
 
 def _shares(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    y = outputs.get("y")
-    if y is None or y.ndim != 3 or y.shape[2] != 1 or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"health needs the output y [B, T, 1], cycles left as a share of {LONGEST}; got "
-            f"{given}; use a model that was trained for health"
-        )
-    return y
+    what = f"cycles left as a share of {LONGEST}"
+    return output_of(outputs, "health", ("B", "T", 1), what)
 
 
 TASK = Health()

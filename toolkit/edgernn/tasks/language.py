@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, ModelError, UsageError
+from edgernn.errors import InputError, ModelError
 from edgernn.files import write_text
 from edgernn.sessions import Session
 from edgernn.tasks.base import (
@@ -24,7 +24,9 @@ from edgernn.tasks.base import (
     Split,
     same_preprocessing,
 )
-from edgernn.tasks.fetch import RemoteFile, fetch_files
+from edgernn.tasks.fetch import RemoteFile, folder_of
+from edgernn.tasks.files import find_file, read_text
+from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.splits import SeriesSplit
 
 KIND = "characters"
@@ -94,12 +96,12 @@ class Language:
             UsageError: A group was to be held out; there are none.
         """
         same_preprocessing(self.name, preprocessing, self.preprocessing())
-        if source.holdout is not None:
-            raise UsageError("language has no groups to hold out; leave --holdout out")
-        folder = source.folder
-        if source.download:
-            folder = fetch_files([TEXT], folder, "tinyshakespeare")
-        text = generated(_GENERATED) if folder is None else _read(_find(folder))
+        folder = folder_of(self.name, source, [TEXT], "tinyshakespeare")
+        if folder is None:
+            text = generated(_GENERATED)
+        else:
+            advice = "name a text file, or fetch tiny shakespeare with --download"
+            text = read_text(find_file(folder, (Path(TEXT.name).name, TEXT.name), advice))
         symbols = places(text)
         ends = [len(symbols) * 90 // 100, len(symbols) * 95 // 100, len(symbols)]
         if ends[0] < 2 * _WINDOW or ends[1] - ends[0] < 2:
@@ -140,8 +142,7 @@ class Language:
             nats += float((total - np.take_along_axis(logits, wanted[..., None], 2)[..., 0]).sum())
             right += float((logits.argmax(axis=2) == wanted).sum())
             count += wanted.size
-        if count == 0:
-            raise InputError("there is nothing to measure on: the split is empty")
+        require_examples(count)
         return {"nats_per_character": nats / count, "accuracy": right / count}
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
@@ -151,7 +152,7 @@ class Language:
             InputError: The file cannot be read or is empty.
             ModelError: The preprocessing is not of this task.
         """
-        return self.encode(_read(Path(path)), preprocessing)
+        return self.encode(read_text(Path(path)), preprocessing)
 
     def encode(self, text: str, preprocessing: Mapping[str, Any]) -> Arrays:
         """Turn a text into ``{"x": [1, T]}`` int64; characters out of the alphabet are one.
@@ -251,31 +252,8 @@ def _shares(logits: NDArray[Any], temperature: float) -> NDArray[np.float64]:
 
 
 def _logits(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    y, size = outputs.get("y"), len(ALPHABET)
-    if y is None or y.ndim != 3 or y.shape[2] != size or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"language needs the output y [B, T, {size}], logits of the next character; got "
-            f"{given}; use a model that was trained for language"
-        )
-    return y
-
-
-def _find(folder: Path) -> Path:
-    for path in (folder, folder / Path(TEXT.name).name, folder / TEXT.name):
-        if path.is_file():
-            return path
-    raise InputError(
-        f"{folder} holds no {Path(TEXT.name).name}; name a text file, or fetch tiny shakespeare "
-        f"with --download"
-    )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from None
+    shape = ("B", "T", len(ALPHABET))
+    return output_of(outputs, "language", shape, "logits of the next character")
 
 
 TASK = Language()

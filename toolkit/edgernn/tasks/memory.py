@@ -28,6 +28,7 @@ from edgernn.tasks.base import (
     Split,
     same_preprocessing,
 )
+from edgernn.tasks.outputs import output_of
 from edgernn.tasks.tables import read_csv, write_csv
 
 STEPS = 100
@@ -88,13 +89,8 @@ class Adding:
             ModelError: The model has other preprocessing.
             UsageError: A source of data was named; there is none.
         """
-        _refuse_source(self.name, source)
         same_preprocessing(self.name, preprocessing, self.preprocessing())
-        sizes = {"train": _TRAIN, "validation": _HELD, "test": _HELD}
-        return {
-            name: GeneratedSplit(self.name, self.steps, size, number)
-            for number, (name, size) in enumerate(sizes.items())
-        }
+        return _generated(self.name, self.steps, source)
 
     def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
         """Return that there is none."""
@@ -111,7 +107,7 @@ class Adding:
             InputError: The outputs are not of this task.
         """
         squares = [
-            np.square(_outputs(run(batch.inputs), self.name, 1)[:, -1] - batch.targets)
+            np.square(self._output(run(batch.inputs))[:, -1] - batch.targets)
             for batch in split.batches(_SCORE_BATCH)
         ]
         return {"mse": float(np.concatenate(squares).mean(dtype=np.float64))}
@@ -141,11 +137,14 @@ class Adding:
         Raises:
             InputError: The outputs are not of this task.
         """
-        return ", ".join(f"{value:.3f}" for value in _outputs(outputs, self.name, 1)[:, -1, 0])
+        return ", ".join(f"{value:.3f}" for value in self._output(outputs)[:, -1, 0])
 
     def labels(self) -> Sequence[str]:
         """Return no names: the output is a number."""
         return ()
+
+    def _output(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        return output_of(outputs, self.name, ("B", "T", 1), "the sum at the last step")
 
 
 @dataclass(frozen=True)
@@ -182,13 +181,8 @@ class Copying:
             ModelError: The model has other preprocessing.
             UsageError: A source of data was named; there is none.
         """
-        _refuse_source(self.name, source)
         same_preprocessing(self.name, preprocessing, self.preprocessing())
-        sizes = {"train": _TRAIN, "validation": _HELD, "test": _HELD}
-        return {
-            name: GeneratedSplit(self.name, self.steps, size, number)
-            for number, (name, size) in enumerate(sizes.items())
-        }
+        return _generated(self.name, self.steps, source)
 
     def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
         """Return how symbols are written."""
@@ -206,7 +200,7 @@ class Copying:
         """
         right = total = 0
         for batch in split.batches(_SCORE_BATCH):
-            said = _outputs(run(batch.inputs), self.name, self.output_size)[:, -_KEPT:, :_SYMBOLS]
+            said = self._output(run(batch.inputs))[:, -_KEPT:, :_SYMBOLS]
             right += int((said.argmax(axis=2) == batch.targets[:, -_KEPT:]).sum())
             total += said.shape[0] * _KEPT
         return {"accuracy": right / total}
@@ -239,12 +233,16 @@ class Copying:
         Raises:
             InputError: The outputs are not of this task.
         """
-        said = _outputs(outputs, self.name, self.output_size)[:, -_KEPT:, :_SYMBOLS].argmax(axis=2)
+        said = self._output(outputs)[:, -_KEPT:, :_SYMBOLS].argmax(axis=2)
         return ", ".join(" ".join(str(symbol) for symbol in row) for row in said)
 
     def labels(self) -> Sequence[str]:
         """Name the symbols."""
         return (*(str(symbol) for symbol in range(_SYMBOLS)), "blank")
+
+    def _output(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        shape = ("B", "T", self.output_size)
+        return output_of(outputs, self.name, shape, "logits of the symbols and the blank")
 
 
 @dataclass(frozen=True)
@@ -320,22 +318,16 @@ def _one_hot(symbols: NDArray[np.int64]) -> NDArray[np.float32]:
     return np.eye(_SYMBOLS + 2, dtype=np.float32)[symbols]
 
 
-def _refuse_source(name: str, source: DataSource) -> None:
+def _generated(task: str, steps: int, source: DataSource) -> Mapping[str, GeneratedSplit]:
     if source != DataSource():
         raise UsageError(
-            f"task {name} generates its data; leave --data, --download and --holdout out"
+            f"task {task} generates its data; leave --data, --download and --holdout out"
         )
-
-
-def _outputs(outputs: Mapping[str, NDArray[Any]], task: str, size: int) -> NDArray[Any]:
-    y = outputs.get("y")
-    if y is None or y.ndim != 3 or y.shape[2] != size or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"{task} needs the output y [B, T, {size}]; got {given}; use a model that was trained "
-            f"for {task}"
-        )
-    return y
+    sizes = {"train": _TRAIN, "validation": _HELD, "test": _HELD}
+    return {
+        name: GeneratedSplit(task, steps, size, number)
+        for number, (name, size) in enumerate(sizes.items())
+    }
 
 
 ADDING, COPYING = Adding(), Copying()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, UsageError
+from edgernn.errors import InputError
 from edgernn.tasks.base import (
     Arrays,
     DataSource,
@@ -22,7 +22,8 @@ from edgernn.tasks.base import (
     Split,
 )
 from edgernn.tasks.decisions import decided, mean_logits, named
-from edgernn.tasks.fetch import RemoteFile, fetch_files
+from edgernn.tasks.fetch import RemoteFile, folder_of
+from edgernn.tasks.files import find_file, read_text
 from edgernn.tasks.scaling import Scale
 from edgernn.tasks.splits import SequenceSplit, scale_of
 from edgernn.tasks.tables import read_csv, write_csv
@@ -97,11 +98,7 @@ class SmallClassifier:
             ModelError: The preprocessing is not of this task.
             UsageError: A group was to be held out; there are none.
         """
-        if source.holdout is not None:
-            raise UsageError(f"{self.name} has no groups to hold out; leave --holdout out")
-        folder = source.folder
-        if source.download:
-            folder = fetch_files(self.files, folder, "timeseries")
+        folder = folder_of(self.name, source, self.files, "timeseries")
         if folder is None:
             whole, test = self.generated(0), self.generated(1)
         else:
@@ -176,13 +173,9 @@ class SmallClassifier:
 
     def _read(self, folder: Path, part: str) -> Examples:
         name = f"{self.archive}_{part}.ts"
-        for path in (folder / self.archive / name, folder / name):
-            if path.is_file():
-                return read_ts(path, self.input_size, self.classes)
-        raise InputError(
-            f"{folder} holds no {name}, nor a folder {self.archive} with it; name the folder of "
-            f"the data set, or fetch it with --download"
-        )
+        advice = "name the folder of the data set, or fetch it with --download"
+        path = find_file(folder, (f"{self.archive}/{name}", name), advice)
+        return read_ts(path, self.input_size, self.classes)
 
 
 def _split(examples: Examples, scale: Scale) -> SequenceSplit:
@@ -199,12 +192,8 @@ def read_ts(path: Path, channels: int, classes: Sequence[str]) -> Examples:
     Raises:
         InputError: The file is not of this format, or of other channels or classes.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
     examples = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip() or line[0] in "#@":
             continue
         *rows, kind = line.strip().split(":")

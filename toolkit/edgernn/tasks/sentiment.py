@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, ModelError, UsageError
+from edgernn.errors import InputError, ModelError
 from edgernn.files import write_text
 from edgernn.tasks.base import (
     Arrays,
@@ -25,7 +25,9 @@ from edgernn.tasks.base import (
     Split,
 )
 from edgernn.tasks.decisions import named
-from edgernn.tasks.fetch import RemoteFile, fetch_files
+from edgernn.tasks.fetch import RemoteFile, folder_of
+from edgernn.tasks.files import read_text
+from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.splits import SequenceSplit
 
 KIND = "words"
@@ -97,11 +99,7 @@ class Sentiment:
             ModelError: The preprocessing is not of this task.
             UsageError: A group was to be held out; there are none.
         """
-        if source.holdout is not None:
-            raise UsageError("sentiment has no groups to hold out; leave --holdout out")
-        folder = source.folder
-        if source.download:
-            folder = fetch_files(SST2, folder, "sst2")
+        folder = folder_of(self.name, source, SST2, "sst2")
         if folder is None:
             parts = {
                 "train": generated(600, 0),
@@ -141,8 +139,7 @@ class Sentiment:
         for batch in split.batches(_SCORE_BATCH):
             right += int((_logits(run(batch.inputs)).argmax(axis=1) == batch.targets).sum())
             total += len(batch.targets)
-        if total == 0:
-            raise InputError("there is nothing to measure on: the split is empty")
+        require_examples(total)
         return {"accuracy": right / total}
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
@@ -152,11 +149,7 @@ class Sentiment:
             InputError: The file cannot be read, or holds no word.
             ModelError: The preprocessing is not of this task.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read as text: {error}") from None
-        return self.encode(text, preprocessing)
+        return self.encode(read_text(Path(path)), preprocessing)
 
     def encode(self, text: str, preprocessing: Mapping[str, Any]) -> Arrays:
         """Turn a sentence into ``{"x": [1, T], "lengths": [1]}`` int64.
@@ -193,11 +186,11 @@ class Sentiment:
         return CLASSES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _SentenceSplit(SequenceSplit):
     """Sentences with their vocabulary."""
 
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...]
 
     @staticmethod
     def of(examples: Examples, words: Sequence[str], *, hides: bool) -> _SentenceSplit:
@@ -248,13 +241,8 @@ def read_sst2(folder: Path, part: str) -> Examples:
     """
     inner = folder / "data"
     path = (inner if inner.is_dir() else folder) / f"stsa.binary.{part}"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}; name the folder of the SST-2 sentences, or fetch "
-            f"them with --download"
-        ) from None
+    advice = "name the folder of the SST-2 sentences, or fetch them with --download"
+    lines = read_text(path, advice).splitlines()
     examples = []
     for number, line in enumerate(lines, 1):
         kind, _, sentence = line.partition(" ")
@@ -294,13 +282,7 @@ def _words(preprocessing: Mapping[str, Any]) -> list[str]:
 
 
 def _logits(outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-    y = outputs.get("y")
-    if y is None or y.ndim != 2 or y.shape[1] != len(CLASSES):
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"sentiment needs the output y [B, {len(CLASSES)}], one logit per class; got {given}; "
-            f"use a model that was trained for sentiment"
-        )
+    y = output_of(outputs, "sentiment", ("B", len(CLASSES)), "one logit per class")
     return y.astype(np.float64)
 
 

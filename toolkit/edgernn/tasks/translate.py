@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, ModelError, UsageError
+from edgernn.errors import InputError, ModelError
 from edgernn.extras import needs
 from edgernn.files import write_text
 from edgernn.tasks.base import (
     END,
     Arrays,
-    Batch,
     DataSource,
     Metric,
     Network,
@@ -27,7 +26,9 @@ from edgernn.tasks.base import (
     Run,
     Split,
 )
-from edgernn.tasks.fetch import RemoteFile, fetch_files
+from edgernn.tasks.fetch import RemoteFile, folder_of
+from edgernn.tasks.files import read_text
+from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.splits import SequenceSplit
 
 if TYPE_CHECKING:
@@ -104,11 +105,7 @@ class Translate:
             ModelError: The preprocessing is not of this task.
             UsageError: A group was to be held out; there are none.
         """
-        if source.holdout is not None:
-            raise UsageError("translate has no groups to hold out; leave --holdout out")
-        folder = source.folder
-        if source.download:
-            folder = fetch_files(MULTI30K, folder, "multi30k")
+        folder = folder_of(self.name, source, MULTI30K, "multi30k")
         if folder is None:
             sizes = {"train": 1500, "validation": 100, "test": 100}
             parts = {name: generated(size, name) for name, size in sizes.items()}
@@ -138,14 +135,14 @@ class Translate:
         """
         with needs("translate"):
             import sacrebleu
+        if not isinstance(split, PairSplit):
+            raise TypeError("the subwords are the split's; give one that splits returned")
         said: list[str] = []
         wanted: list[str] = []
-        assert isinstance(split, PairSplit)
-        for batch, sentences in split.batches_with_sentences(_SCORE_BATCH):
+        for batch in split.batches(_SCORE_BATCH):
             said += decode(_symbols(run(batch.inputs)), split.preprocessing)
-            wanted += sentences
-        if not said:
-            raise InputError("there is nothing to measure on: the split is empty")
+            wanted += decode(batch.targets, split.preprocessing)
+        require_examples(len(said))
         return {"bleu": float(sacrebleu.corpus_bleu(said, [wanted]).score)}
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
@@ -155,11 +152,7 @@ class Translate:
             InputError: The file cannot be read, or holds no word.
             ModelError: The preprocessing is not of this task.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read as text: {error}") from None
-        return self.encode(text, preprocessing)
+        return self.encode(read_text(Path(path)), preprocessing)
 
     def encode(self, text: str, preprocessing: Mapping[str, Any]) -> Arrays:
         """Turn a sentence into ``{"x": [1, S], "lengths": [1]}`` int64.
@@ -198,17 +191,15 @@ class Translate:
         return ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairSplit(SequenceSplit):
-    """Sentences of two languages with their subwords.
+    """Sentences of two languages; their subwords can be joined to what was written.
 
     Attributes:
-        sentences: Of the target language, as they were written.
         preprocessing: The subwords of both languages.
     """
 
-    sentences: tuple[str, ...] = ()
-    preprocessing: Mapping[str, Any] = None  # type: ignore[assignment] # always given by `of`
+    preprocessing: Mapping[str, Any]
 
     @staticmethod
     def of(pairs: Pairs, preprocessing: Mapping[str, Any]) -> PairSplit:
@@ -218,17 +209,8 @@ class PairSplit(SequenceSplit):
             sequences=[numbered(pair[0], read) for pair in pairs],
             targets=[np.append(numbered(pair[1], written), END) for pair in pairs],
             feeds_lengths=True,
-            sentences=tuple(pair[1] for pair in pairs),
             preprocessing=preprocessing,
         )
-
-    def batches_with_sentences(self, batch_size: int) -> Iterator[tuple[Batch, list[str]]]:
-        """Yield every example once, sorted by length, with its sentence as it was written."""
-        order = sorted(range(len(self)), key=lambda row: len(self.sequences[row]))
-        for at in range(0, len(order), batch_size):
-            rows = order[at : at + batch_size]
-            batch = self._batch([(self.sequences[row], self.targets[row]) for row in rows])
-            yield batch, [self.sentences[row] for row in rows]
 
 
 def read_pairs(folder: Path, part: str) -> Pairs:
@@ -348,14 +330,7 @@ def _opened(text: str) -> Tokenizer:
 
 
 def _symbols(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    y = outputs.get("y")
-    if y is None or y.ndim != 2 or y.dtype.kind != "i":
-        given = "no y" if y is None else f"{y.dtype} {list(y.shape)}"
-        raise InputError(
-            f"translate needs the output y [B, L] of integers, subwords; got {given}; use a pair "
-            f"that was trained for translate"
-        )
-    return y
+    return output_of(outputs, "translate", ("B", "L"), "integers, subwords", integers=True)
 
 
 TASK = Translate()

@@ -172,7 +172,7 @@ def _step(learner: Learner, batch: Batch, rate: float) -> Tensor:
     x, lengths, targets, weights = share_of(batch, learner.accelerator)
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
-    teacher = (targets,) if learner.model.config.kind == "translation" else ()
+    teacher = (targets,) if learner.model.takes_targets else ()
     outputs = learner.wrapped(x, lengths, *teacher)
     rows = learner.loss(outputs, lengths, targets, learner.recipe.label_smoothing)
     learner.accelerator.backward((rows * weights).sum())

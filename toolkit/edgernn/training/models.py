@@ -14,6 +14,7 @@ from edgernn.training.translation import TranslationModel
 
 _RECURRENT: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 _EXAMPLE_STEPS = 50
+_LOWEST = -1e4  # below every hidden state, and a number in float16
 
 
 class _Recurrent(nn.Module):
@@ -25,6 +26,9 @@ class _Recurrent(nn.Module):
         rnn: `torch.nn.LSTM`, `torch.nn.GRU` or `torch.nn.RNN`, batch first.
         head: Linear layer from the hidden state to the outputs.
     """
+
+    takes_lengths = False  # whether exported files do
+    takes_targets = False  # whether training gives them, to write from
 
     def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
@@ -105,6 +109,7 @@ class ForecastModel(SequenceModel):
                 f"a forecast network takes and gives {self.hours} hours of every variable, not "
                 f"{config.input_size} and {config.output_size} numbers"
             )
+        _only_forward(config)
         self.highway = nn.Linear(config.input_size, config.output_size)
         for layer in (self.highway, self.head):
             nn.init.zeros_(layer.weight)
@@ -127,6 +132,8 @@ class TextClassifier(_Recurrent):
         embedding: A vector for each symbol.
     """
 
+    takes_lengths = True
+
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__(config, dropout)
         self.embedding = nn.Embedding(config.input_size, config.embedding_size)
@@ -141,7 +148,7 @@ class TextClassifier(_Recurrent):
         hidden = self._hidden(self.embedding(x), lengths)
         steps = torch.arange(x.shape[1], device=x.device)
         beyond = (steps >= lengths[:, None])[:, :, None]
-        outputs: Tensor = self.head(hidden.masked_fill(beyond, -1.0).amax(dim=1))
+        outputs: Tensor = self.head(hidden.masked_fill(beyond, _LOWEST).amax(dim=1))
         return outputs
 
 
@@ -154,12 +161,21 @@ class LanguageModel(_Recurrent):
 
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__(config, dropout)
+        _only_forward(config)
         self.embedding = nn.Embedding(config.input_size, config.embedding_size)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits ``[B, T, O]``; a causal network does not need the lengths."""
         outputs: Tensor = self.head(self._hidden(self.embedding(x), None))
         return outputs
+
+
+def _only_forward(config: ModelConfig) -> None:
+    if config.bidirectional:
+        raise UsageError(
+            f"a {config.kind} network says what comes next, which one that also reads backwards "
+            f"has seen; leave bidirectional out"
+        )
 
 
 Model = SequenceModel | TextClassifier | LanguageModel | TranslationModel
@@ -189,11 +205,10 @@ def build_model(config: ModelConfig, *, dropout: float = 0.0) -> Model:
     return NETWORKS[config.kind](config, dropout)
 
 
-def example_inputs(config: ModelConfig) -> tuple[Tensor, ...]:
+def example_inputs(model: Model) -> tuple[Tensor, ...]:
     """Return inputs of one row that a network takes, to export it with."""
+    config = model.config
     if not config.embedding_size:
         return (torch.zeros(1, _EXAMPLE_STEPS, config.input_size),)
     symbols = (torch.arange(_EXAMPLE_STEPS) % config.input_size)[None]
-    takes_lengths = config.kind in ("text", "translation")
-    lengths = (torch.tensor([_EXAMPLE_STEPS]),) if takes_lengths else ()
-    return (symbols, *lengths)
+    return (symbols, torch.tensor([_EXAMPLE_STEPS])) if model.takes_lengths else (symbols,)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from edgernn.errors import UsageError
 from edgernn.tasks.base import END, LONGEST, PADDING, START
 from edgernn.training.config import ModelConfig
 
@@ -95,10 +96,22 @@ class TranslationModel(nn.Module):
         config: Sizes.
         encoder: Reads.
         decoder: Writes.
+
+    Raises:
+        UsageError: The configuration asks for other layers than one bidirectional GRU that reads
+            and one GRU that writes.
     """
+
+    takes_lengths = True
+    takes_targets = True
 
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__()
+        if (config.cell, config.layers, config.bidirectional) != ("gru", 1, True):
+            raise UsageError(
+                "a translation network reads with one bidirectional GRU and writes with another "
+                "GRU; leave cell, layers and bidirectional as the task recommends"
+            )
         self.config = config
         self.encoder = Encoder(config, dropout)
         self.decoder = Decoder(config, dropout)

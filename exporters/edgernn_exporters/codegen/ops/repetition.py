@@ -41,6 +41,7 @@ from edgernn_exporters.codegen.values import (
     Value,
     View,
 )
+from edgernn_exporters.onnx_nodes import is_standard
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def _hoist_products(lowering: Lowering, loop: Repetition, made: _Loop) -> None:
         return
     parts = {part.name: part for part in loop.scanned}
     for node in loop.body.nodes:
-        product = node.op_type in ("MatMul", "Gemm") and node.domain in ("", "ai.onnx")
+        product = is_standard(node, "MatMul", "Gemm")
         part = parts.get(node.input[0]) if product else None
         if part is None or lowering.is_skipped(node):
             continue

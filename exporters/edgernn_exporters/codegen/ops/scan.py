@@ -6,6 +6,7 @@ Source: the ONNX operators Scan-8, Scan-9 … Scan-25 and Loop-1 … Loop-25.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 import onnx
@@ -122,7 +123,7 @@ def _carried(
     number: int,
 ) -> list[Carried]:
     names = zip(starts, finals, old, new, strict=False)
-    return [Carried(*each) for each, _ in zip(names, range(number), strict=False)]
+    return [Carried(*each) for each in islice(names, number)]
 
 
 def _body(lowering: Lowering, graph: onnx.GraphProto) -> Body:

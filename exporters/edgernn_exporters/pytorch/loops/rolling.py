@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgernn.errors import EdgernnError, ModelError, first_line
+from edgernn_exporters.pytorch.axes import TIME, resized_along
 from edgernn_exporters.pytorch.loops.cells import naming_states
 from edgernn_exporters.pytorch.loops.expressions import Loop, Program
 from edgernn_exporters.pytorch.loops.finding import Complaint, find_loops, repeated
@@ -18,7 +19,6 @@ from edgernn_exporters.pytorch.loops.matching import IrregularError
 from edgernn_exporters.pytorch.loops.reading import Reading, read
 from edgernn_exporters.pytorch.tracer import quiet, reason_of
 
-TIME = "time"
 LENGTHS = ((4, 7), (16, 23), (64, 91))  # tried in this order: some modules need long sequences
 
 Shapes = Sequence[Mapping[int, str]]
@@ -99,9 +99,8 @@ def _readings(
 def _read(wrapper: nn.Module, args: Sequence[Tensor], shapes: Shapes, length: int) -> Reading:
     sized = []
     for arg, shape in zip(args, shapes, strict=True):
-        axes = [axis for axis, name in shape.items() if name == TIME]
-        steps = [torch.arange(length) % arg.shape[axis] for axis in axes]
-        sized.append(arg.index_select(axes[0], steps[0]) if axes else arg)
+        axis = next((axis for axis, name in shape.items() if name == TIME), None)
+        sized.append(arg if axis is None else resized_along(arg, axis, length))
     names = dict.fromkeys(name for shape in shapes for name in shape.values() if name != TIME)
     dims = {name: torch.export.Dim(name) for name in names}
     open_ = [{axis: name for axis, name in shape.items() if name != TIME} for shape in shapes]

@@ -63,7 +63,7 @@ def test_a_download_goes_into_the_folder(tmp_path, monkeypatch):
         asked.append(folder)
         raise InputError("no network here")
 
-    monkeypatch.setattr("edgernn.tasks.keywords.task.fetch", fake)
+    monkeypatch.setattr("edgernn.tasks.keywords.recordings.fetch", fake)
     with pytest.raises(InputError, match="no network"):
         TASK.splits(DataSource(folder=tmp_path, download=True))
     assert asked == [tmp_path]

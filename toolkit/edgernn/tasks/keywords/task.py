@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.audio import LogMel, read_wav, resample, write_wav
-from edgernn.errors import InputError, UsageError
+from edgernn.audio import LogMel, write_wav
+from edgernn.errors import InputError
 from edgernn.npz import read_npz
 from edgernn.tasks.base import (
     Arrays,
     DataSource,
     Metric,
     Network,
-    Origin,
     Recipe,
     Run,
     Split,
@@ -25,14 +24,12 @@ from edgernn.tasks.base import (
 )
 from edgernn.tasks.decisions import decided, mean_logits, named
 from edgernn.tasks.keywords.augment import Ranges
-from edgernn.tasks.keywords.data import RATE_HZ, WORDS, read_fsdd, read_shipped
-from edgernn.tasks.keywords.fetch import FSDD, fetch
+from edgernn.tasks.keywords.data import RATE_HZ, WORDS, read_shipped
+from edgernn.tasks.keywords.recordings import MEL, ORIGIN, clips_of, read_recording
 from edgernn.tasks.keywords.split import KeywordSplit
 
-_MEL = LogMel(sample_rate_hz=RATE_HZ)
 # The shipped corpus is small: an epoch takes each of its clips this often.
 _SHIPPED_REPEATS = 3
-_SHORTEST_HZ, _LONGEST_S = 1000, 60
 _SAMPLE_DIGIT = 7
 # A validation of some hundred clips reaches its best value early (epochs 17 to 54 of the runs in
 # benchmarks/results/keywords_gru64.json) and cannot show what the late, low learning rates still
@@ -55,7 +52,7 @@ class Keywords:
 
     name = "keywords"
     summary = "spoken digits, 10 classes"
-    origin = Origin("Free Spoken Digit Dataset", "CC BY-SA 4.0", FSDD.url, 21_000_000)
+    origin = ORIGIN
     metric = Metric("accuracy", higher_is_better=True)
     network = Network()
     recipe = Recipe(
@@ -69,10 +66,10 @@ class Keywords:
         label_smoothing=0.1,
         ema_decay=0.995,
     )
-    input_size = _MEL.bands
+    input_size = MEL.bands
     output_size = len(WORDS)
     loss = "cross_entropy_of_mean"
-    frame_rate_hz: float | None = _MEL.frame_rate_hz
+    frame_rate_hz: float | None = MEL.frame_rate_hz
 
     def splits(
         self, source: DataSource, preprocessing: Mapping[str, Any] | None = None
@@ -91,21 +88,15 @@ class Keywords:
             UsageError: There is no such speaker, or a package is missing.
         """
         same_preprocessing(self.name, preprocessing, self.preprocessing())
-        folder = fetch(source.folder) if source.download else source.folder
-        if folder is None and source.holdout is not None:
-            raise UsageError(
-                f'the shipped corpus has no speaker "{source.holdout}" to hold out: its splits '
-                "share no voice already; name the real recordings with --data, or --download them"
-            )
-        clips = read_shipped() if folder is None else read_fsdd(folder, source.holdout)
-        repeats = _SHIPPED_REPEATS if folder is None else 1
+        repeats = 1 if source.is_real else _SHIPPED_REPEATS
         return {
-            name: KeywordSplit(tuple(part), _MEL, Ranges(), repeats) for name, part in clips.items()
+            name: KeywordSplit(tuple(part), MEL, Ranges(), repeats)
+            for name, part in clips_of(source).items()
         }
 
     def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
         """Return the parameters of the log-mel features, which no data change."""
-        return _MEL.to_json()
+        return MEL.to_json()
 
     def score(self, run: Run, split: Split) -> dict[str, float]:
         """Measure the share of clips whose largest mean logit is the right one.
@@ -134,16 +125,10 @@ class Keywords:
             InputError: The file is not what it should be.
             ModelError: The preprocessing is not known.
         """
-        mel = LogMel.from_json(preprocessing)
         if Path(path).suffix.lower() == ".npz":
-            return {"x": _read_features(Path(path), mel.bands)}
-        samples, rate_hz = read_wav(path)
-        if rate_hz < _SHORTEST_HZ or len(samples) > _LONGEST_S * rate_hz:
-            raise InputError(
-                f"{path} has {len(samples)} samples at {rate_hz} Hz; expected one spoken digit, "
-                f"at most {_LONGEST_S} s at {_SHORTEST_HZ} Hz or more: cut the recording"
-            )
-        return {"x": mel(resample(samples, rate_hz, mel.sample_rate_hz))[None]}
+            bands = LogMel.from_json(preprocessing).bands
+            return {"x": _read_features(Path(path), bands)}
+        return read_recording(path, preprocessing, "one spoken digit")
 
     def sample(self, folder: Path) -> Path:
         """Write a test clip of the shipped corpus as ``DIGIT_VOICE.wav``, and return its path.

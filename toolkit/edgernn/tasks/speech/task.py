@@ -9,30 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.audio import LogMel, read_wav, resample, write_wav
-from edgernn.errors import InputError, UsageError
+from edgernn.audio import write_wav
 from edgernn.tasks.base import (
     PADDING,
     Arrays,
     DataSource,
     Metric,
     Network,
-    Origin,
     Recipe,
     Run,
     Split,
     same_preprocessing,
 )
-from edgernn.tasks.keywords.data import RATE_HZ, WORDS, read_fsdd, read_shipped
-from edgernn.tasks.keywords.fetch import FSDD, fetch
+from edgernn.tasks.keywords.data import RATE_HZ, WORDS
+from edgernn.tasks.keywords.recordings import MEL, ORIGIN, clips_of, read_recording
+from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.speech.ctc import beam, edits, greedy
 from edgernn.tasks.speech.strings import StringSplit
 
-_MEL = LogMel(sample_rate_hz=RATE_HZ)
 _SCORE_BATCH = 20
 _COUNTS = {"train": 800, "validation": 200, "test": 500}
 _SHIPPED_COUNTS = {"train": 240, "validation": 60, "test": 100}  # of few recordings
-_SHORTEST_HZ, _LONGEST_S = 1000, 60
 _BEAM = 8
 _SAMPLE = 5  # a string of six digits
 
@@ -51,7 +48,7 @@ class Speech:
 
     name = "speech"
     summary = "strings of 1 to 7 spoken digits"
-    origin = Origin("Free Spoken Digit Dataset", "CC BY-SA 4.0", FSDD.url, 21_000_000)
+    origin = ORIGIN
     metric = Metric("digit_error_rate", higher_is_better=False)
     network = Network("sequence", "gru", 128)
     recipe = Recipe(
@@ -65,10 +62,10 @@ class Speech:
         label_smoothing=0.0,
         ema_decay=0.99,
     )
-    input_size = _MEL.bands
+    input_size = MEL.bands
     output_size = len(WORDS) + 1
     loss = "ctc"
-    frame_rate_hz: float | None = _MEL.frame_rate_hz
+    frame_rate_hz: float | None = MEL.frame_rate_hz
 
     def splits(
         self, source: DataSource, preprocessing: Mapping[str, Any] | None = None
@@ -87,22 +84,15 @@ class Speech:
             UsageError: There is no such speaker, or a package is missing.
         """
         same_preprocessing(self.name, preprocessing, self.preprocessing())
-        folder = fetch(source.folder) if source.download else source.folder
-        if folder is None and source.holdout is not None:
-            raise UsageError(
-                "the splits of the shipped corpus share no voice already; name the real "
-                "recordings with --data, or --download them"
-            )
-        clips = read_shipped() if folder is None else read_fsdd(folder, source.holdout)
-        counts = _SHIPPED_COUNTS if folder is None else _COUNTS
+        counts = _COUNTS if source.is_real else _SHIPPED_COUNTS
         return {
-            name: StringSplit(tuple(part), _MEL, counts[name], number)
-            for number, (name, part) in enumerate(clips.items())
+            name: StringSplit(tuple(part), MEL, counts[name], number)
+            for number, (name, part) in enumerate(clips_of(source).items())
         }
 
     def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
         """Return the parameters of the log-mel features, which no data change."""
-        return _MEL.to_json()
+        return MEL.to_json()
 
     def score(self, run: Run, split: Split) -> dict[str, float]:
         """Measure wrong, missing and added digits per spoken digit, and strings all right.
@@ -121,8 +111,7 @@ class Speech:
                 errors = edits(said, greedy(logits))
                 wrong, digits = wrong + errors, digits + len(said)
                 right, strings = right + (errors == 0), strings + 1
-        if strings == 0:
-            raise InputError("there is nothing to measure on: the split is empty")
+        require_examples(strings)
         return {"digit_error_rate": wrong / digits, "string_accuracy": right / strings}
 
     def read(self, path: Path, preprocessing: Mapping[str, Any]) -> Arrays:
@@ -132,14 +121,7 @@ class Speech:
             InputError: The file is not what it should be.
             ModelError: The preprocessing is not known.
         """
-        mel = LogMel.from_json(preprocessing)
-        samples, rate_hz = read_wav(path)
-        if rate_hz < _SHORTEST_HZ or len(samples) > _LONGEST_S * rate_hz:
-            raise InputError(
-                f"{path} has {len(samples)} samples at {rate_hz} Hz; expected spoken digits, at "
-                f"most {_LONGEST_S} s at {_SHORTEST_HZ} Hz or more: cut the recording"
-            )
-        return {"x": mel(resample(samples, rate_hz, mel.sample_rate_hz))[None]}
+        return read_recording(path, preprocessing, "spoken digits")
 
     def sample(self, folder: Path) -> Path:
         """Write a test string of the shipped corpus as ``DIGITS.wav``, and return its path.
@@ -169,14 +151,8 @@ class Speech:
 
 
 def _logits(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    y, size = outputs.get("y"), len(WORDS) + 1
-    if y is None or y.ndim != 3 or y.shape[2] != size or y.shape[1] == 0:
-        given = "no y" if y is None else f"shape {list(y.shape)}"
-        raise InputError(
-            f"speech needs the output y [B, T, {size}], a logit per digit and frame and one of the "
-            f"blank; got {given}; use a model that was trained for speech"
-        )
-    return y
+    shape = ("B", "T", len(WORDS) + 1)
+    return output_of(outputs, "speech", shape, "a logit per digit and frame and one of the blank")
 
 
 TASK = Speech()
