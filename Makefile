@@ -32,7 +32,7 @@ format: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,translate,export,embedded,sweep,peers,dev]' -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[cpu,train,tensorboard,translate,export,embedded,sweep,peers,dev]' -c constraints.txt
 	@touch $@
 
 clean:

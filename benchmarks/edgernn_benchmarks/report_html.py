@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -55,6 +57,15 @@ def to_html(report: Report) -> str:
         footer=f"Made by edgernn {escape(str(packages.get('edgernn', '')))} bench. "
         "The raw samples are in the JSON file of the same run.",
     )
+
+
+def read_schema(path: Path, schema: str) -> dict[str, Any] | None:
+    """Return the JSON object of a file that says it has this schema; None of any other file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and value.get("schema") == schema else None
 
 
 @cache
@@ -190,10 +201,12 @@ def environment_facts(env: Mapping[str, Any]) -> str:
     heats = [f"{x['temperature_c']:.0f}" for x in (before, after) if x.get("temperature_c")]
     memory, timer = env.get("memory_bytes"), env.get("timer_overhead_ns")
     packages = ", ".join(f"{name} {version}" for name, version in _packages(env).items())
+    cores = env.get("cores_usable")
     facts = {
         "Processor": env.get("cpu"),
-        "Cores": f"{env.get('cores_usable')} usable of {env.get('cores_online')}, "
-        f"{env.get('architecture')}",
+        "Cores": f"{cores} usable of {env.get('cores_online')}, {env.get('architecture')}"
+        if cores
+        else None,
         "Clock governor": env.get("cpu_governor"),
         "Load average before, after": ", ".join(loads),
         "Temperature before, after (°C)": ", ".join(heats),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -18,6 +20,9 @@ from edgernn.cli.options import (
 from edgernn.errors import UsageError
 from edgernn.integer import INTEGER
 from edgernn.tasks.base import DataSource
+
+if TYPE_CHECKING:
+    from edgernn.training.progress import OnProgress
 
 
 @click.command()
@@ -53,6 +58,7 @@ from edgernn.tasks.base import DataSource
 @data_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@click.option("--tensorboard", is_flag=True, help="Also log to TensorBoard, into the run folder.")
 @click.option("-o", "--output", type=FILE, required=True, help="Run folder to write.")
 @json_option
 @click.pass_context
@@ -72,6 +78,7 @@ def command(
     holdout: str | None,
     seed: int,
     resume: bool,
+    tensorboard: bool,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -83,7 +90,7 @@ def command(
     """
     from edgernn import api
     from edgernn.tasks import get_task
-    from edgernn.training import TrainOptions, advised, read_run, show_progress
+    from edgernn.training import Progress, TrainOptions, advised, read_run
 
     found = get_task(task)
     source = data_source(data, download, holdout)
@@ -106,7 +113,13 @@ def command(
         qat=qat,
         parent=parent,
     )
-    with show_progress() as on_progress:
+    with ExitStack() as stack:
+        listeners = _listeners(stack, output if tensorboard else None)
+
+        def on_progress(progress: Progress) -> None:
+            for listener in listeners:
+                listener(progress)
+
         run = api.train(task, config, options, on_progress=on_progress)
     if not is_main_process():
         return
@@ -121,6 +134,16 @@ def command(
             f"{output}: {run.epoch} epochs, best validation {run.metric.name} "
             f"{best.validation:.4f} in epoch {best.epoch}"
         )
+
+
+def _listeners(stack: ExitStack, tensorboard: Path | None) -> list[OnProgress]:
+    """Open what follows a training, until the stack ends."""
+    from edgernn.training import log_to_tensorboard, show_progress
+
+    listeners = [stack.enter_context(show_progress())]
+    if tensorboard is not None:
+        listeners.append(stack.enter_context(log_to_tensorboard(tensorboard)))
+    return listeners
 
 
 def _refuse_architecture(context: click.Context, parent: Path) -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         to_quantized,
     )
     from edgernn.training.runs import EpochRecord, QatInfo, RunInfo, read_run
+    from edgernn.training.tensorboard import log_to_tensorboard
 
 _MODULES = {
     "CELLS": "config",
@@ -68,6 +69,7 @@ _MODULES = {
     "build_model": "models",
     "load_run": "checkpoint",
     "load_weights": "checkpoint",
+    "log_to_tensorboard": "tensorboard",
     "observing": "quantized",
     "ranges_of": "quantized",
     "read_run": "runs",
@@ -101,6 +103,7 @@ __all__ = [
     "build_model",
     "load_run",
     "load_weights",
+    "log_to_tensorboard",
     "observing",
     "ranges_of",
     "read_run",
