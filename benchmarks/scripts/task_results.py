@@ -24,7 +24,7 @@ PRECISIONS = ("int8-dynamic", "int8")
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     import edgernn
-    from edgernn.api import export_run
+    from edgernn.api import encoder_of, export_run
     from edgernn.tasks import get_task
     from edgernn.tasks.base import DataSource
     from edgernn.training import TrainOptions, advised
@@ -38,21 +38,23 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = time.monotonic() - started
     model = folder / "model.onnx"
     export_run(folder, model)
+    files = [model, *filter(None, [encoder_of(model)])]
     scores = {"float32": edgernn.evaluate(model, source=source, threads=1)}
-    sizes = {"float32": model.stat().st_size}
+    sizes = {"float32": sum(path.stat().st_size for path in files)}
     refused = {}
     for precision in PRECISIONS:
-        small = folder / f"model.{precision}.onnx"
         calibration = f"task:{arguments.task}" if precision == "int8" else None
+        small = [path.with_name(path.name.replace("model", f"model.{precision}")) for path in files]
         try:
-            edgernn.quantize(
-                model, small, precision=precision, calibration=calibration, data=source
-            )
+            for path, to in zip(files, small, strict=True):
+                edgernn.quantize(
+                    path, to, precision=precision, calibration=calibration, data=source
+                )
         except EdgernnError as error:
             refused[precision] = str(error)
             continue
-        scores[precision] = edgernn.evaluate(small, source=source, threads=1)
-        sizes[precision] = small.stat().st_size
+        scores[precision] = edgernn.evaluate(small[0], source=source, threads=1)
+        sizes[precision] = sum(path.stat().st_size for path in small)
     print(arguments.task, scores, f"{run.epoch} epochs, {seconds:.0f} s", flush=True)
     return {
         "task": arguments.task,

@@ -73,6 +73,24 @@ class PairLink:
             ) from None
         return link
 
+    def check_encoder(self, sha256: str, parent: str | None, encoder: str, decoder: str) -> None:
+        """Compare the link with the content of an encoder's file.
+
+        Args:
+            sha256: Of the file.
+            parent: Of the file that it was quantized from, or None.
+            encoder: Name of the file, for messages.
+            decoder: Name of the decoder's file, likewise.
+
+        Raises:
+            ContractError: It is another encoder.
+        """
+        if self.encoder not in (sha256, parent):
+            raise ContractError(
+                f"{decoder} was exported with the encoder of sha256 {self.encoder[:12]}…, but "
+                f"{encoder} has {sha256[:12]}…; give that encoder, or a file quantized from it"
+            )
+
     def check(self, encoder: Side, decoder: Side) -> None:
         """Compare the link with both graphs.
 
@@ -237,6 +255,19 @@ class Decoding:
         self._link, self._stream, self._memory = pair.link, stream, memory
         self._token, self._states = token, states
 
+    def advance(self, tokens: Array) -> Arrays:
+        """Advance by one token of each row; return what the decoder's file returns.
+
+        Args:
+            tokens: Integers ``[rows]``.
+
+        Raises:
+            InputError: The decoder refuses the tokens.
+        """
+        given = np.asarray(tokens, self._token.dtype).reshape(self.rows, *self._token.shape[1:])
+        outputs: Arrays = self._stream.step({self._link.token: given, **self._memory})
+        return outputs
+
     def step(self, tokens: Array) -> Array:
         """Advance by one token of each row.
 
@@ -250,8 +281,7 @@ class Decoding:
             InputError: The decoder refuses the tokens.
             ModelError: Its logits are NaN or infinite.
         """
-        given = np.asarray(tokens, self._token.dtype).reshape(self.rows, *self._token.shape[1:])
-        result = self._stream.step({self._link.token: given, **self._memory})
+        result = self.advance(tokens)
         logits = np.asarray(result[self._link.logits], np.float64).reshape(self.rows, -1)
         largest = logits.max(axis=1, keepdims=True)
         if not np.isfinite(largest).all():

@@ -15,7 +15,7 @@ from edgernn.files import sha256_of, write_text
 from edgernn.integer import Ranges
 from edgernn.sessions import Array
 
-_VERSION = 1
+_VERSION = 2
 """Changes when the same data would give other ranges."""
 
 

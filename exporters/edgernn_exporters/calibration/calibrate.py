@@ -5,26 +5,29 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from edgernn.contract import Contract
+from edgernn.contract import Axes
 from edgernn.errors import InputError, ModelError, UsageError
 from edgernn.integer import LayerRange, Ranges
+from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Session
 from edgernn.tasks.base import DataSource
 from edgernn_exporters.calibration.cache import cached
 from edgernn_exporters.calibration.capture import Captured, capture, write_capturing
+from edgernn_exporters.calibration.decoders import decoder_play
 from edgernn_exporters.calibration.layers import Layer, find_layers
 from edgernn_exporters.calibration.methods import METHODS, SAMPLED, choose
 from edgernn_exporters.calibration.recurrence import RecurrenceStatistics
 from edgernn_exporters.calibration.sequences import SAMPLES, read_sequences
 from edgernn_exporters.calibration.statistics import RowStatistics
 from edgernn_exporters.onnx_files import read_model
+from edgernn_exporters.quantization.ties import untie
 
 DEFAULT_METHOD = "minmax"
 FEWEST_STEPS = 100
@@ -36,6 +39,7 @@ def calibrate(
     sequences: Iterable[Mapping[str, Array]],
     *,
     method: str = DEFAULT_METHOD,
+    encoder: str | os.PathLike[str] | None = None,
     load: Callable[[Path], Session],
 ) -> Ranges:
     """Run a float model on real sequences and return the ranges of its layers.
@@ -45,7 +49,9 @@ def calibrate(
 
     Args:
         source: ONNX file in float32, with or without a state contract.
-        sequences: Inputs by name; states are not among them. They may differ in length.
+        sequences: Inputs by name; states are not among them. They may differ in length. Of a
+            decoder: see `decoder_play`.
+        encoder: ONNX file of the encoder, where ``source`` is the decoder of a pair.
         method: ``"minmax"``, ``"percentile"`` (leaves out 0.01 % at each end of each channel) or
             ``"mse"`` (least squared error at 8 bits).
         load: Opens an ONNX file, such as ``partial(edgernn.load, threads=1)``.
@@ -55,7 +61,7 @@ def calibrate(
         ``"input"``, which is that of a uniform sample where a layer had very many inputs.
 
     Raises:
-        UsageError: There is no such method.
+        UsageError: There is no such method, or a decoder comes without its encoder.
         ModelError: The file cannot be read, is quantized already, has no layer to calibrate, or
             its layers give NaN or infinity.
         InputError: There are too few time steps, or a sequence does not fit the model.
@@ -67,10 +73,17 @@ def calibrate(
         raise UsageError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
     with tempfile.TemporaryDirectory(prefix="edgernn-") as folder:
         path = Path(folder) / "captured.onnx"
-        layers, contract = _prepare(source, path)
+        layers, metadata = _prepare(source, path)
         found = {layer.name: _LayerStatistics(layer, method) for layer in layers}
-        counter = _Counter(contract)
-        with closing(capture(path, layers, counter.count(sequences), load)) as calls:
+        counter = _Counter(metadata)
+        with ExitStack() as opened:
+            play = None
+            if encoder is not None or metadata.pair is not None:
+                reader = opened.enter_context(closing(load(_encoder(source, encoder))))
+                play = decoder_play(source, _encoder(source, encoder), reader)
+            calls = opened.enter_context(
+                closing(capture(path, layers, counter.count(sequences), load, play))
+            )
             for number, captured in calls:
                 for name, item in captured.items():
                     found[name].add(item, number)
@@ -86,9 +99,7 @@ def calibrate(
     )
 
 
-def _prepare(
-    source: str | os.PathLike[str], path: Path
-) -> tuple[tuple[Layer, ...], Contract | None]:
+def _prepare(source: str | os.PathLike[str], path: Path) -> tuple[tuple[Layer, ...], Metadata]:
     """Write the model with further outputs; the model itself is not kept in memory.
 
     Weights are copied out of the model only after it was written, which takes twice its size.
@@ -99,6 +110,7 @@ def _prepare(
             f"{source} has precision {metadata.precision} already; calibrate the float32 file that "
             f"it was made from"
         )
+    untie(model)  # as the quantization will
     outline = tuple(replace(layer, recurrent=None) for layer in find_layers(model))
     if not outline:
         raise ModelError(
@@ -107,7 +119,7 @@ def _prepare(
         )
     write_capturing(model, metadata, outline, path)
     layers = zip(outline, find_layers(model), strict=True)
-    return tuple(replace(new, name=old.name) for old, new in layers), metadata.contract
+    return tuple(replace(new, name=old.name) for old, new in layers), metadata
 
 
 def calibrate_file(
@@ -117,6 +129,7 @@ def calibrate_file(
     method: str = DEFAULT_METHOD,
     samples: int = SAMPLES,
     data_source: DataSource | None = None,
+    encoder: str | os.PathLike[str] | None = None,
     load: Callable[[Path], Session],
 ) -> Ranges:
     """Calibrate on a file or a task's data, and keep the ranges in ``SOURCE.calibration.json``.
@@ -127,6 +140,7 @@ def calibrate_file(
         method: See `calibrate`.
         samples: How many sequences to take.
         data_source: For ``task:NAME``, where the data comes from.
+        encoder: See `calibrate`.
         load: Opens an ONNX file.
 
     Raises:
@@ -137,20 +151,32 @@ def calibrate_file(
     """
     metadata = read_model(source)[1]
     sequences = read_sequences(data, metadata, samples=samples, source=data_source)
-    run = partial(calibrate, source, sequences, method=method, load=load)
+    run = partial(calibrate, source, sequences, method=method, encoder=encoder, load=load)
     return cached(source, sequences, method, run)
 
 
-class _Counter:
-    """Count sequences and time steps as far as the contract says where they are."""
+def _encoder(source: str | os.PathLike[str], encoder: str | os.PathLike[str] | None) -> Path:
+    if encoder is None:
+        raise UsageError(
+            f"{source} is the decoder of a pair, whose ranges depend on what its encoder reads; "
+            f"name the encoder (--encoder)"
+        )
+    return Path(encoder)
 
-    def __init__(self, contract: Contract | None) -> None:
-        self._contract = contract
+
+class _Counter:
+    """Count sequences and time steps as far as the metadata says where they are."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        contract = metadata.contract
+        self._places = dict(contract.stream.inputs) if contract else {}
+        if metadata.pair is not None:  # its sequences have the encoder's inputs, and tokens
+            self._places = {metadata.pair["token"]: Axes(batch=0, time=1)}
         self.sequences = 0
         self.steps = 0
 
     def count(self, sequences: Iterable[Mapping[str, Array]]) -> Iterable[Mapping[str, Array]]:
-        places = self._contract.stream.inputs if self._contract else {}
+        places = self._places
         for inputs in sequences:
             yield inputs  # counted when the run that checks it is over
             rows = [inputs[name].shape[place.batch] for name, place in places.items()

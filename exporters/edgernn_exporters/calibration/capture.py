@@ -15,6 +15,7 @@ from edgernn.errors import InputError
 from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.streaming import iterate_chunks
+from edgernn_exporters.calibration.decoders import Play
 from edgernn_exporters.calibration.layers import Layer
 from edgernn_exporters.quantization.recurrent import GATES
 
@@ -43,6 +44,7 @@ def capture(
     layers: tuple[Layer, ...],
     sequences: Iterable[Mapping[str, Array]],
     load: Callable[[Path], Session],
+    play: Play | None = None,
 ) -> Generator[tuple[int, Mapping[str, Captured]]]:
     """Run sequences with the state fed back.
 
@@ -51,6 +53,7 @@ def capture(
         layers: Which layers to look at.
         sequences: Inputs by name.
         load: Opens an ONNX file.
+        play: How the model is run on a sequence, where it is a decoder (see `decoder_play`).
 
     Yields:
         For each call the number of its sequence, and what went through the layers, by name.
@@ -61,25 +64,31 @@ def capture(
     session = load(path)
     try:
         for number, inputs in enumerate(sequences):
-            for outputs in _run(session, number, inputs):
+            for outputs in _run(session, number, inputs, play or _chunks):
                 yield number, {layer.name: _of(layer, outputs) for layer in layers}
     finally:
         session.close()
 
 
-def _run(session: Session, number: int, inputs: Mapping[str, Array]) -> Iterator[Arrays]:
+def _run(
+    session: Session, number: int, inputs: Mapping[str, Array], play: Play
+) -> Iterator[Arrays]:
+    try:
+        yield from play(session, inputs)
+    except InputError as error:
+        raise InputError(f"calibration sequence {number}: {error}") from None
+
+
+def _chunks(session: Session, inputs: Mapping[str, Array]) -> Iterator[Arrays]:
     contract = session.metadata.contract
     timed = contract is not None and any(
         place.time is not None for place in contract.stream.inputs.values()
     )
-    try:
-        for part in _parts(session, inputs):
-            if contract is not None and contract.stream.causal and timed:
-                yield from iterate_chunks(session, part, CHUNK)
-            else:
-                yield session.run(part)
-    except InputError as error:
-        raise InputError(f"calibration sequence {number}: {error}") from None
+    for part in _parts(session, inputs):
+        if contract is not None and contract.stream.causal and timed:
+            yield from iterate_chunks(session, part, CHUNK)
+        else:
+            yield session.run(part)
 
 
 def _parts(session: Session, inputs: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:

@@ -15,9 +15,10 @@ from edgernn.contract import Axes
 from edgernn.errors import InputError, UsageError
 from edgernn.metadata import Metadata
 from edgernn.npz import read_npz
+from edgernn.pairs import PairLink
 from edgernn.sessions import Array, Arrays
 from edgernn.tasks import get_task, task_data
-from edgernn.tasks.base import DataSource
+from edgernn.tasks.base import PADDING, Batch, DataSource
 
 SAMPLES = 200
 """Sequences that are taken where the data has more."""
@@ -42,6 +43,8 @@ def read_sequences(
               among them. Sequences of one length lie along the batch axis. For sequences of
               different lengths, the names of the arrays end in the number of their sequence:
               ``x.0``, ``x.1``, …
+              Of a decoder, an npz holds the inputs of its encoder and the tokens
+              ``[rows, steps]``.
             - a file that the model's task reads, such as a wav, or a folder of them.
             - ``task:NAME``, the training data of a task; never its test data.
         metadata: Of the model.
@@ -104,8 +107,26 @@ def _of_task(
         size = len(batch.x)
         taken = chosen[(chosen >= place) & (chosen < place + size)] - place
         place += size
-        if len(taken):
+        if metadata.pair is not None:
+            link = PairLink.from_json(metadata.pair, "the model")
+            yield from (_forced(batch, row, link) for row in taken)
+        elif len(taken):
             yield {key: value[taken] for key, value in batch.inputs.items()}
+
+
+def _forced(batch: Batch, row: int, link: PairLink) -> Arrays:
+    """Return the encoder's inputs of one row, and the tokens that its decoder should see."""
+    if batch.targets.ndim != 2 or link.start is None:
+        raise UsageError(
+            "the model is a decoder, but the task's targets are no sequences for one; give an npz "
+            "with the encoder's inputs and the tokens"
+        )
+    target = batch.targets[row]
+    tokens = np.append(link.start, target[target != PADDING][:-1])  # the last one is not fed
+    return {
+        **{key: value[row : row + 1] for key, value in batch.inputs.items()},
+        link.token: tokens[None].astype(np.int64),
+    }
 
 
 def _of_files(path: Path, metadata: Metadata, samples: int) -> list[Arrays]:
@@ -128,6 +149,8 @@ def _of_npz(path: Path, metadata: Metadata, samples: int) -> list[Arrays]:
     numbered = _numbered(path, arrays)
     if numbered:
         return [numbered[number] for number in _spread(len(numbered), samples)]
+    if metadata.pair is not None:  # where the encoder has its rows is not known here
+        return [arrays]
     batches = {name: place.batch for name, place in places.items() if place.batch is not None}
     rows = [arrays[name].shape[axis] for name, axis in batches.items()
             if name in arrays and axis < arrays[name].ndim]  # fmt: skip

@@ -39,7 +39,7 @@ class GraphEditor:
         self._consumers: dict[str, list[onnx.NodeProto]] = {}
         self._captured: set[str] = set()
         for node in self.graph.node:
-            inner = list(_captured(node))
+            inner = list(captured(node))
             self._captured.update(inner)
             for name in (*node.input, *inner):
                 self._consumers.setdefault(name, []).append(node)
@@ -151,7 +151,7 @@ class GraphEditor:
         del self.graph.node[:], self.graph.value_info[:]
         self.graph.node.extend(kept)
         used = {name for node in kept for name in node.input} | self._outputs
-        used |= {name for node in kept for name in _captured(node)}
+        used |= {name for node in kept for name in captured(node)}
         # What no node read before may be an initial state that the contract names.
         used |= set(self._initializers) - set(self._consumers)
         used -= self._dropped
@@ -170,11 +170,11 @@ class GraphEditor:
         self.model.ir_version = max(self.model.ir_version, 8)  # functions exist since IR version 8
 
 
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
+def captured(node: onnx.NodeProto) -> Iterator[str]:
     """Yield the names that a node's subgraphs read, outer ones among them."""
     for attribute in node.attribute:
         for graph in [attribute.g] if attribute.HasField("g") else list(attribute.graphs):
             yield from (value.name for value in graph.output)
             for inner in graph.node:
                 yield from inner.input
-                yield from _captured(inner)
+                yield from captured(inner)

@@ -22,6 +22,7 @@ from edgernn_exporters.quantization.layers import (
     name_of,
 )
 from edgernn_exporters.quantization.states import States
+from edgernn_exporters.quantization.ties import untie
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,12 @@ def rewrite(
             opset cannot be converted.
     """
     forms = {name: PRECISIONS[name] for name in sorted(choice.precisions())}
-    graph = GraphEditor(model, max((form.opset for form in forms.values()), default=0))
-    choice.check([name_of(node) for node in graph.nodes() if is_layer(graph, node)])
     states = States(contract)
     tables = {name: form.rewrites(ranges, states) for name, form in forms.items()}
+    if all("Gather" in table for table in tables.values()):  # else both stay, one of them float
+        untie(model)
+    graph = GraphEditor(model, max((form.opset for form in forms.values()), default=0))
+    choice.check([name_of(node) for node in graph.nodes() if is_layer(graph, node)])
     layers: dict[str, str] = {}
     kept: list[KeptFloat] = []
     nodes: list[onnx.NodeProto] = []

@@ -94,10 +94,32 @@ def test_ctc_is_the_chance_of_all_alignments() -> None:
     found = LOSSES["ctc"](outputs, torch.tensor(lengths), padded(symbols), 0.0)
     for row, (wanted, length) in enumerate(zip(symbols, lengths, strict=True)):
         chances = outputs[row, :length].softmax(dim=1)
+        silent = length // 4
         total = 0.0
         for path in itertools.product(range(3), repeat=length):
+            if any(symbol != 2 for symbol in path[:silent]):
+                continue
             if [symbol for symbol, _ in itertools.groupby(path) if symbol != 2] == wanted:
                 total += math.prod(float(chances[t, symbol]) for t, symbol in enumerate(path))
         expected = -math.log(total) / len(wanted) if total else 0.0
         assert float(found[row]) == pytest.approx(expected, rel=1e-5)
     assert found[2] == 0  # two frames cannot hold the same symbol twice
+
+
+def test_ctc_lets_no_symbol_come_before_it_can_be_heard() -> None:
+    outputs = torch.zeros(2, 100, 3, requires_grad=True)
+    lengths = [100, 40]
+    LOSSES["ctc"](outputs, torch.tensor(lengths), padded([[0, 1], [0]]), 0.0).sum().backward()
+    assert outputs.grad is not None
+    for row, silent in enumerate((20, 10)):
+        early = outputs.grad[row, :silent]
+        assert (early[:, 2] < 0).all()  # the blank shall grow
+        assert (early[:, :2] > 0).all()
+    assert (outputs.grad[0, 30:60, 0] < 0).any()
+
+
+def test_ctc_leaves_a_crowded_row_the_frames_it_needs() -> None:
+    found = LOSSES["ctc"](
+        torch.zeros(1, 8, 4), torch.tensor([8]), padded([[0, 0, 1, 2, 1, 1]]), 0.0
+    )
+    assert float(found) == pytest.approx(8 * math.log(4) / 6)

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgernn.api.opening import PathLike, encoder_name, one_thread, plain
+from edgernn.api.opening import PathLike, encoder_name, encoder_of, one_thread, plain
 from edgernn.api.running import inspect
 from edgernn.errors import UsageError
 from edgernn.extras import needs
@@ -175,6 +175,7 @@ def quantize(
     samples: int | None = None,
     method: str | None = None,
     data: DataSource | None = None,
+    encoder: PathLike | None = None,
     layers: Mapping[str, str] | None = None,
     keep: Sequence[str] = (),
     prove: bool = True,
@@ -192,6 +193,7 @@ def quantize(
         method: How ranges are chosen (see `edgernn_exporters.calibration.calibrate`); None for the
             default.
         data: Where the data of ``"task:NAME"`` comes from; None for what the task ships.
+        encoder: Of a decoder that is calibrated; None for ``NAME.encoder.onnx`` beside it.
         layers: Other precisions by pattern of layer names.
         keep: Patterns of layers that stay float.
         prove: Run the new file before it gets its name.
@@ -205,7 +207,7 @@ def quantize(
     open_one = one_thread()
     ranges = None
     if calibration is not None:
-        ranges = _calibrated(source, calibration, samples, method, data)
+        ranges = _calibrated(source, calibration, samples, method, data, encoder)
     elif samples is not None or method is not None:
         raise UsageError("samples and method say how to calibrate; give calibration data with them")
     return run_quantize(
@@ -322,6 +324,7 @@ def _calibrated(
     samples: int | None,
     method: str | None,
     data: DataSource | None,
+    encoder: PathLike | None = None,
 ) -> Ranges:
     from edgernn_exporters.calibration import DEFAULT_METHOD, SAMPLES, calibrate_file
 
@@ -331,5 +334,6 @@ def _calibrated(
         method=method or DEFAULT_METHOD,
         samples=SAMPLES if samples is None else samples,
         data_source=data,
+        encoder=encoder or encoder_of(source),
         load=one_thread(),
     )

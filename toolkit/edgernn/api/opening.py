@@ -8,7 +8,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgernn.errors import ContractError
 from edgernn.sessions import Session
 
 if TYPE_CHECKING:
@@ -74,11 +73,7 @@ def open_pair(encoder: PathLike, decoder: PathLike, target: str = "cpu", **optio
 
     first, second = inspect(encoder), inspect(decoder)
     link = PairLink.from_json(second.metadata.pair, str(decoder))
-    if link.encoder not in (first.sha256, first.metadata.parent):
-        raise ContractError(
-            f"{decoder} was exported with the encoder of sha256 {link.encoder[:12]}…, but "
-            f"{encoder} has {first.sha256[:12]}…; give that encoder, or a file quantized from it"
-        )
+    link.check_encoder(first.sha256, first.metadata.parent, str(encoder), str(decoder))
     described = second.side()
     link.check(first.side(), described)
 

@@ -107,7 +107,8 @@ def evaluate(
         **options: For the target, such as ``threads=1``.
 
     Raises:
-        UsageError: The task or split is unknown, or the file names no task.
+        UsageError: The task or split is unknown, the file names no task, or is a decoder without
+            its encoder.
         ModelError: The model was made with other preprocessing than the task has now.
 
     Example:
@@ -124,6 +125,11 @@ def evaluate(
     else:
         model, where = open_pair(encoder, path, target, **options), str(path)
     session = model.encoder if isinstance(model, Pair) else model
+    if session.metadata.pair is not None:
+        raise UsageError(
+            f"{where} is the decoder of a pair, which cannot be judged alone; name its encoder "
+            f"(--encoder), or put it beside as NAME.encoder.onnx"
+        )
     found, splits = task_data(session.metadata, where, task, source)
     if split not in splits:
         raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")

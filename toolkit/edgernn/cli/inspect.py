@@ -14,6 +14,8 @@ from edgernn.cli.options import FILE, human_bytes, json_option, print_json
 if TYPE_CHECKING:
     from edgernn_exporters.inspection import Inspection
 
+_LONGEST = 60
+
 
 @click.command()
 @click.argument("path", type=FILE)
@@ -58,7 +60,7 @@ def command(path: Path, as_json: bool) -> None:
     if meta.task:
         lines.append(("task", meta.task))
     if meta.preprocessing:
-        values = ", ".join(f"{key}={value}" for key, value in meta.preprocessing.items())
+        values = ", ".join(f"{key}={_short(value)}" for key, value in meta.preprocessing.items())
         lines.append(("preprocessing", values))
     if meta.gate:
         lines.append(("gate", ", ".join(f"{key} {value}" for key, value in meta.gate.items())))
@@ -116,3 +118,9 @@ def _trained(found: Inspection) -> str:
         return ""
     precisions = Ranges.from_json(found.metadata.ranges, str(found.path)).precisions
     return f", trained for {', '.join(dict.fromkeys(precisions.values()))}" if precisions else ""
+
+
+def _short(value: object) -> str:
+    """Render a value, of a long one the beginning; --json has all of it."""
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"

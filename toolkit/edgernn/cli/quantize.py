@@ -12,6 +12,7 @@ from edgernn.cli.options import (
     FILE,
     data_options,
     data_source,
+    encoder_option,
     human_bytes,
     json_option,
     model_argument,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep", multiple=True, metavar="PATTERN", help="Keep the layers of these names in float32."
 )
+@encoder_option
 @data_options
 @auto_options
 @json_option
@@ -63,6 +65,7 @@ def command(
     method: str | None,
     layers: tuple[str, ...],
     keep: tuple[str, ...],
+    encoder: Path | None,
     data: Path | None,
     download: bool,
     holdout: str | None,
@@ -84,9 +87,11 @@ def command(
         "data": data_source(data, download, holdout), "layers": _by_pattern(layers),
     }  # fmt: skip
     if auto is not None:
+        if encoder is not None:
+            raise UsageError("--auto does not search for decoders; leave --encoder out")
         search_and_report(source, output, auto, as_json, options)
         return
-    result = api.quantize(source, output, precision=precision, **options)
+    result = api.quantize(source, output, precision=precision, encoder=encoder, **options)
     for line in result.notes:
         click.echo(f"note: {line}", err=True)
     if as_json:

@@ -101,6 +101,11 @@ def command(
     if beam is not None:
         raise UsageError("--beam is for a decoder; add --encoder")
     session = api.load(model, target, **options)
+    if text is not None and session.metadata.pair is not None:
+        raise UsageError(
+            f"{model} is the decoder of a pair; name its encoder with --encoder, or put it beside "
+            "as NAME.encoder.onnx"
+        )
     if text is not None and (further := _go_on(session, text, max_steps or DEFAULT_STEPS)):
         print_json({"text": text + further}) if as_json else click.echo(text + further)
         return

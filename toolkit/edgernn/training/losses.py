@@ -12,6 +12,9 @@ from edgernn.tasks.base import PADDING
 
 Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
+_SILENT_FRAMES = 20
+_NEVER = -1e4  # a logarithm; the gradient of CTC's sums is not a number at minus infinity
+
 
 def cross_entropy_of_mean(
     outputs: Tensor, lengths: Tensor, targets: Tensor, label_smoothing: float
@@ -65,6 +68,10 @@ def cross_entropy_of_steps(
 def ctc(outputs: Tensor, lengths: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     """Compare logits of every frame with a sequence of symbols that is not aligned to them.
 
+    In a row's first frames only the blank is right: 20 of them, or a quarter of the row if that is
+    less. Without this, a network that reads forward alone says some first symbol at frame 0, the
+    one place it is sure of, and then has no reason to listen for it.
+
     Source: Graves et al., "Connectionist temporal classification", ICML 2006.
 
     Args:
@@ -76,13 +83,19 @@ def ctc(outputs: Tensor, lengths: Tensor, targets: Tensor, label_smoothing: floa
     Returns:
         Loss of each row ``[B]``, per symbol; 0 where the row has too few frames for its symbols.
     """
+    blank = outputs.shape[2] - 1
     counts = (targets != PADDING).sum(dim=1)
+    again = ((targets[:, 1:] == targets[:, :-1]) & (targets[:, 1:] != PADDING)).sum(dim=1)
+    silent = torch.minimum(lengths // 4, lengths - counts - again).clamp(0, _SILENT_FRAMES)
+    early = torch.arange(outputs.shape[1], device=outputs.device) < silent[:, None]
+    symbols = torch.arange(outputs.shape[2], device=outputs.device) != blank
+    chances = outputs.log_softmax(dim=2).masked_fill(early[:, :, None] & symbols, _NEVER)
     losses = functional.ctc_loss(
-        outputs.log_softmax(dim=2).transpose(0, 1),
+        chances.transpose(0, 1),
         targets.clamp(min=0),
         lengths,
         counts,
-        blank=outputs.shape[2] - 1,
+        blank=blank,
         reduction="none",
         zero_infinity=True,
     )

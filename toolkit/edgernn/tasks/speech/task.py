@@ -28,8 +28,8 @@ from edgernn.tasks.speech.ctc import beam, edits, greedy
 from edgernn.tasks.speech.strings import StringSplit
 
 _SCORE_BATCH = 20
-_COUNTS = {"train": 800, "validation": 200, "test": 500}
-_SHIPPED_COUNTS = {"train": 240, "validation": 60, "test": 100}  # of few recordings
+_COUNTS = {"train": 1600, "validation": 200, "test": 500}
+_SHIPPED_COUNTS = {"train": 480, "validation": 60, "test": 100}  # of few recordings
 _BEAM = 8
 _SAMPLE = 5  # a string of six digits
 
@@ -50,10 +50,10 @@ class Speech:
     summary = "strings of 1 to 7 spoken digits"
     origin = ORIGIN
     metric = Metric("digit_error_rate", higher_is_better=False)
-    network = Network("sequence", "gru", 128)
+    network = Network("sequence", "lstm", 128)
     recipe = Recipe(
-        epochs=40,
-        batch_size=16,
+        epochs=60,
+        batch_size=8,
         learning_rate=4e-3,
         weight_decay=1e-2,
         dropout=0.1,
