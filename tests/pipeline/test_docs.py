@@ -15,6 +15,11 @@ import pytest
 import torch
 from helpers.cli import Cli
 
+import edgernn
+from edgernn import api
+from edgernn.tasks import TASKS, get_task
+from edgernn.training import TrainOptions, advised
+
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -102,6 +107,27 @@ def test_commands_and_snippets_of_the_readme_run(tmp_path: Path) -> None:
     (tmp_path / "mymodel.py").write_text(model)
     run_page(readme, tmp_path)
     run_snippets(snippets, tmp_path)
+
+
+def test_the_task_that_contributing_shows_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = blocks(ROOT / "CONTRIBUTING.md", "python")
+    (tmp_path / "parity.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(TASKS, "parity", "parity:TASK")
+    task = get_task("parity")
+    run = edgernn.train("parity", advised(task), TrainOptions(tmp_path / "run"))
+    assert run.best is not None
+    assert run.best.validation > 0.99  # it learns what it is for
+    api.export_run(tmp_path / "run", tmp_path / "parity.onnx")
+    assert edgernn.evaluate(tmp_path / "parity.onnx")["accuracy"] > 0.99
+    session = edgernn.load(tmp_path / "parity.onnx")
+    preprocessing = session.metadata.preprocessing
+    assert preprocessing is not None
+    given = task.read(task.sample(tmp_path), preprocessing)
+    odd = int(given["x"].sum()) % 2
+    assert task.answer(session.run(given), preprocessing) == task.labels()[odd]
 
 
 @pytest.mark.slow
