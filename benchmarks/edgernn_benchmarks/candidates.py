@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from edgernn.comparison import compare_outputs
 from edgernn.errors import ContractError, InputError
-from edgernn.sessions import Array, Arrays, Emulated, Measurement, Session
-from edgernn_benchmarks.inputs import make_inputs, split_steps
+from edgernn.sessions import Arrays, Emulated, Measurement, Session
+from edgernn_benchmarks.inputs import make_inputs, run_whole, split_steps
 from edgernn_benchmarks.measure import Job, explain
 from edgernn_benchmarks.models import ModelFile
 from edgernn_benchmarks.numeric import NumericError
@@ -66,20 +66,25 @@ class Candidate:
             self.notes.append(f"no {what}: {explain(error)}")
 
 
-def job_for(
-    session: Session, scenario: Scenario, seed: int, given: Mapping[str, Array] | None
-) -> Job:
-    """Make the job that calls a session as the scenario says, on varying inputs."""
+def job_for(session: Session, scenario: Scenario, *, seed: int, **what: Any) -> Job:
+    """Make the job that calls a session as the scenario says, on varying inputs.
+
+    Args:
+        session: The loaded model.
+        scenario: How it is called.
+        seed: Of random inputs.
+        **what: ``given`` and ``sizes`` of `make_inputs`.
+    """
     steps, batch = scenario.steps, scenario.batch
     if not scenario.streams:
         runs = [
-            make_inputs(session, steps, batch, seed=seed + index, given=given)
-            for index in range(_RUN_CALLS if given is None else 1)
+            make_inputs(session, steps, batch, seed=seed + index, **what)
+            for index in range(_RUN_CALLS if what.get("given") is None else 1)
         ]
         return Job(str(scenario), session.run, runs)
     stream = session.stream(batch)
     calls = max(1, min(_STREAM_CALLS, _MAX_INPUT_STEPS // (steps * batch)))
-    inputs = make_inputs(session, steps * calls, batch, seed=seed, given=given)
+    inputs = make_inputs(session, steps * calls, batch, seed=seed, **what)
     pieces: list[Any] = split_steps(session, inputs, steps)
     if len(session.inputs) == 1 and len(session.outputs) == 1:
         pieces = [next(iter(piece.values())) for piece in pieces]
@@ -121,7 +126,7 @@ def check_peer(candidate: Candidate, inputs: Arrays, expected: Arrays) -> None:
         candidate.notes.append("outputs not checked: target cpu returns NaN or infinity")
         return
     try:
-        found = compare_outputs(expected, candidate.session.run(inputs))
+        found = compare_outputs(expected, run_whole(candidate.session, inputs))
     except InputError as error:  # other outputs, or of other shapes
         candidate.wrong = True
         candidate.notes.append(f"wrong outputs: {explain(error)}")

@@ -62,6 +62,7 @@ def measure_cold_start(
     *,
     options: Mapping[str, Any],
     seed: int,
+    sizes: Mapping[str, int] | None = None,
     processes: int = 3,
 ) -> ColdStart | str:
     """Start fresh processes one after another and return the medians, or why there are none.
@@ -72,9 +73,11 @@ def measure_cold_start(
         scenario: How it is called.
         options: Load options of the target.
         seed: Of the inputs.
+        sizes: Of their dynamic axes, see `make_inputs`.
         processes: How many, at least one.
     """
-    asked = json.dumps([str(path.resolve()), target, str(scenario), dict(options), seed])
+    known = [dict(options), seed, dict(sizes or {})]
+    asked = json.dumps([str(path.resolve()), target, str(scenario), *known])
     results: list[dict[str, float]] = []
     for _ in range(processes):
         try:
@@ -119,7 +122,7 @@ def peak_resident_bytes() -> int:
 
 
 def _child(asked: str) -> dict[str, float]:
-    path, target, text, options, seed = json.loads(asked)
+    path, target, text, options, seed, sizes = json.loads(asked)
     scenario = parse(text)
     start = perf_counter_ns()
     import numpy  # noqa: F401  (timed, and part of the memory baseline)
@@ -135,7 +138,7 @@ def _child(asked: str) -> dict[str, float]:
     loaded = perf_counter_ns()
     from edgernn_benchmarks.inputs import make_inputs
 
-    inputs = make_inputs(session, scenario.steps, scenario.batch, seed=seed)
+    inputs = make_inputs(session, scenario.steps, scenario.batch, seed=seed, sizes=sizes)
     ready = perf_counter_ns()
     call = session.stream(scenario.batch).step if scenario.streams else session.run
     call(inputs)

@@ -15,7 +15,7 @@ from edgernn_benchmarks.candidates import Candidate
 from edgernn_benchmarks.inputs import GIVEN, RANDOM
 from edgernn_benchmarks.measure import Limit
 from edgernn_benchmarks.models import ModelFile, describe, reference_of
-from edgernn_benchmarks.opening import check_targets, open_session, thread_options
+from edgernn_benchmarks.opening import check_targets, load_options, open_session
 from edgernn_benchmarks.peers import PREFIX
 from edgernn_benchmarks.report import Report
 from edgernn_benchmarks.run import Accuracy, Progress, Run
@@ -39,6 +39,7 @@ def benchmark(
     batch: int = 1,
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
+    sizes: Mapping[str, int] | None = None,
     accuracy: Accuracy | None = None,
     metric: str | None = None,
     higher_is_better: bool = True,
@@ -67,6 +68,8 @@ def benchmark(
         batch: For scenarios that name none.
         seed: Of random inputs.
         inputs: Real inputs by name, repeated to the needed length; None for random ones.
+        sizes: Of dynamic axes that are neither time nor batch, by name, such as that of the memory
+            of a decoder.
         accuracy: Called with ``(path, target)``, returns the task's metrics or None.
         metric: Which of the metrics is the row's ``accuracy``; None for that of the models' task,
             else ``"accuracy"``, else the first.
@@ -114,11 +117,12 @@ def benchmark(
         limit=Limit(duration_s, iterations),
         reference=right,
         load=lambda path, target: (open_session if target in rivals else load)(
-            path, target, **thread_options(target, threads)
+            path, target, **load_options(target, threads, sizes)
         ),
         threads=threads,
         seed=seed,
         inputs=inputs,
+        sizes=sizes or {},
         progress=progress or (lambda what, share: None),
     )
     settings = {

@@ -9,6 +9,7 @@ import numpy as np
 from edgernn.contract import Axes, TensorSpec
 from edgernn.errors import ContractError, InputError
 from edgernn.sessions import Array, Arrays, Session
+from edgernn.streaming import run_in_chunks
 
 RANDOM = "seeded standard normal numbers (random ids 0 and 1 for integers)"
 GIVEN = "the given inputs, repeated to the needed length"
@@ -21,6 +22,7 @@ def make_inputs(
     *,
     seed: int,
     given: Mapping[str, Array] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Arrays:
     """Make model inputs of ``steps`` time steps and ``batch`` rows.
 
@@ -31,6 +33,7 @@ def make_inputs(
         seed: Of the random numbers; the same call gives the same arrays.
         given: Arrays by input name, of any length and batch; they are repeated from the start
             where they end. None for random numbers.
+        sizes: Of dynamic axes that are neither time nor batch, by name, for random numbers.
 
     Raises:
         ContractError: The model has no contract, so its axes are not known.
@@ -47,10 +50,26 @@ def make_inputs(
     for spec in session.inputs:
         axes = contract.stream.inputs[spec.name]
         if given is None:
-            made[spec.name] = _random(spec, _shape(spec, axes, steps, batch), rng)
+            made[spec.name] = _random(spec, _shape(spec, axes, steps, batch, sizes or {}), rng)
         else:
             made[spec.name] = _repeated(spec, axes, given, steps, batch)
     return made
+
+
+def run_whole(session: Session, inputs: Arrays) -> Arrays:
+    """Run whole sequences, through a stream where the model takes so many steps and no others.
+
+    Raises:
+        ContractError, InputError: As `edgernn.streaming.run_in_chunks`.
+    """
+    contract = session.metadata.contract
+    places = contract.stream.inputs if contract is not None else {}
+    for spec in session.inputs:
+        time = places[spec.name].time if spec.name in places else None
+        size = None if time is None else spec.shape[time]
+        if time is not None and isinstance(size, int) and inputs[spec.name].shape[time] != size:
+            return run_in_chunks(session, inputs, size)
+    return session.run(inputs)
 
 
 def split_steps(session: Session, inputs: Arrays, size: int) -> list[Arrays]:
@@ -75,7 +94,9 @@ def _piece(value: Array, axis: int | None, part: slice) -> Array:
     return np.ascontiguousarray(value[(slice(None),) * axis + (part,)])
 
 
-def _shape(spec: TensorSpec, axes: Axes, steps: int, batch: int) -> tuple[int, ...]:
+def _shape(
+    spec: TensorSpec, axes: Axes, steps: int, batch: int, known: Mapping[str, int]
+) -> tuple[int, ...]:
     sizes: list[int] = []
     for axis, size in enumerate(spec.shape):
         if axis == axes.time:
@@ -84,10 +105,12 @@ def _shape(spec: TensorSpec, axes: Axes, steps: int, batch: int) -> tuple[int, .
             sizes.append(batch)
         elif isinstance(size, int):
             sizes.append(size)
+        elif size in known:
+            sizes.append(known[size])
         else:
             raise InputError(
                 f"axis {size!r} of {spec} has no fixed size, so no input can be made up for it; "
-                f"give real inputs"
+                f"give its size (--fix {size}=10) or real inputs"
             )
     return tuple(sizes)
 

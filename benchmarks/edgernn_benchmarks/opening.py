@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import edgernn_runtimes
@@ -47,16 +47,25 @@ def is_peer(target: str) -> bool:
     return target.startswith(PREFIX)
 
 
-def thread_options(target: str, threads: int | None) -> dict[str, Any]:
-    """Return the load options of a target or peer: ``threads``, if it takes them."""
-    if threads is None:
-        return {}
+def load_options(
+    target: str, threads: int | None, sizes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return the load options of a target or peer that it takes.
+
+    Args:
+        target: Its name.
+        threads: Becomes ``threads``; None for none.
+        sizes: Of dynamic axes; becomes ``fixed`` where C is generated.
+    """
+    given: dict[str, Any] = {} if threads is None else {"threads": threads}
     if is_peer(target):
-        return {"threads": threads}
+        return given
     if target not in edgernn_runtimes.TARGETS:
         return {}
-    adapter = edgernn_runtimes.TARGETS[target].implementation().load
-    return {"threads": threads} if "threads" in inspect.signature(adapter).parameters else {}
+    known = edgernn_runtimes.TARGETS[target]
+    taken = inspect.signature(known.implementation().load).parameters
+    given = {name: value for name, value in given.items() if name in taken}
+    return {**given, "fixed": dict(sizes)} if known.needs_compile and sizes else given
 
 
 def check_targets(targets: Iterable[str]) -> None:

@@ -16,11 +16,11 @@ from edgernn.sessions import Array, Arrays, Measurement, Session
 from edgernn_benchmarks.assemble import RowParts
 from edgernn_benchmarks.candidates import Candidate, check_peer, count, job_for
 from edgernn_benchmarks.fresh import ColdStart, measure_cold_start
-from edgernn_benchmarks.inputs import make_inputs
+from edgernn_benchmarks.inputs import make_inputs, run_whole
 from edgernn_benchmarks.measure import Job, Limit, explain, measure
 from edgernn_benchmarks.models import ModelFile
 from edgernn_benchmarks.numeric import STEPS, numeric_error
-from edgernn_benchmarks.opening import thread_options
+from edgernn_benchmarks.opening import load_options
 from edgernn_benchmarks.scenarios import Scenario
 
 Accuracy = Callable[[Path, str], dict[str, float] | None]
@@ -41,6 +41,7 @@ class Run:
         threads: For the fresh processes.
         seed: Of random inputs.
         inputs: Real inputs, or None.
+        sizes: Of dynamic axes that are neither time nor batch.
         progress: Told what is being done and the finished share of it.
         jobs: What was timed, by candidate and scenario.
         counts: What was counted on emulated targets.
@@ -56,6 +57,7 @@ class Run:
     threads: int | None
     seed: int
     inputs: Mapping[str, Array] | None
+    sizes: Mapping[str, int]
     progress: Progress
     jobs: dict[Key, Job] = field(default_factory=dict)
     counts: dict[Key, Measurement] = field(default_factory=dict)
@@ -73,7 +75,10 @@ class Run:
                     continue
                 key = (id(candidate), scenario)
                 try:
-                    self.jobs[key] = job_for(candidate.session, scenario, self.seed, self.inputs)
+                    self.jobs[key] = job_for(
+                        candidate.session, scenario,
+                        seed=self.seed, given=self.inputs, sizes=self.sizes,
+                    )  # fmt: skip
                 except Exception as error:  # as in _load
                     self.errors[key] = explain(error)
                 else:
@@ -144,8 +149,8 @@ class Run:
             self.progress("cold starts", index / len(keys))
             self.starts[id(candidate), scenario] = measure_cold_start(
                 candidate.model.path, candidate.target, scenario,
-                options=thread_options(candidate.target, self.threads), seed=self.seed,
-                processes=processes,
+                options=load_options(candidate.target, self.threads, self.sizes),
+                seed=self.seed, sizes=self.sizes, processes=processes,
             )  # fmt: skip
 
     def parts(self, candidate: Candidate, scenario: Scenario) -> RowParts:
@@ -194,8 +199,10 @@ class Run:
         )  # fmt: skip
         opened = session or self.load(model.path, "cpu")
         try:
-            inputs = make_inputs(opened, STEPS, 1, seed=self.seed, given=self.inputs)
-            return inputs, opened.run(inputs)
+            inputs = make_inputs(
+                opened, STEPS, 1, seed=self.seed, given=self.inputs, sizes=self.sizes
+            )
+            return inputs, run_whole(opened, inputs)
         finally:
             if opened is not session:
                 opened.close()

@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from helpers.models import ModelPair, write_model
+from helpers.toy_pairs import Decoder
 
 import edgernn_runtimes
 from edgernn.errors import ContractError, InputError
-from edgernn_benchmarks.inputs import make_inputs, split_steps
+from edgernn_benchmarks.inputs import make_inputs, run_whole, split_steps
 
 
 def test_random_inputs_are_seeded(models: ModelPair) -> None:
@@ -58,3 +60,24 @@ def test_pieces_are_the_whole(models: ModelPair) -> None:
     assert all(piece["x"].flags.c_contiguous for piece in pieces)
     whole = np.concatenate([piece["x"] for piece in pieces], axis=1)
     np.testing.assert_array_equal(whole, inputs["x"][:, :9])
+
+
+def test_axes_that_are_neither_time_nor_batch_need_a_size() -> None:
+    decoder = Decoder(seed=0, tokens=4, scale=1.0)
+    made = make_inputs(decoder, 3, 2, seed=0, sizes={"source": 5})
+    assert made["memory"].shape == (2, 5, 3)
+    with pytest.raises(InputError, match=r"give its size \(--fix source=10\)"):
+        make_inputs(decoder, 3, 2, seed=0)
+
+
+def test_a_model_of_one_step_is_run_step_by_step(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "whole.onnx", cell="gru")
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == "time":
+                dim.dim_value = 1
+    onnx.save(model, tmp_path / "step.onnx")
+    whole, step = (edgernn_runtimes.load(item) for item in (path, tmp_path / "step.onnx"))
+    inputs = make_inputs(whole, 9, 2, seed=0)
+    np.testing.assert_allclose(run_whole(step, inputs)["y"], whole.run(inputs)["y"], atol=1e-6)

@@ -8,7 +8,7 @@ from helpers.models import write_model
 
 import edgernn_runtimes
 from edgernn.errors import UsageError
-from edgernn_benchmarks.opening import check_targets, is_peer, open_session, thread_options
+from edgernn_benchmarks.opening import check_targets, is_peer, load_options, open_session
 
 
 @pytest.mark.skipif(
@@ -32,9 +32,12 @@ def test_names_are_checked() -> None:
 
 
 def test_threads_go_to_those_that_take_them() -> None:
-    assert thread_options("cpu", 2) == {"threads": 2}
-    assert thread_options("peer:tract", 2) == {"threads": 2}
-    assert thread_options("cuda", 2) == thread_options("mine", 2) == {}
-    assert thread_options("cpu", None) == {}
+    assert load_options("cpu", 2) == {"threads": 2}
+    assert load_options("peer:tract", 2) == {"threads": 2}
+    assert load_options("cuda", 2) == load_options("mine", 2) == {}
+    assert load_options("cpu", None) == {}
+    assert load_options("cpu", 2, {"source": 5}) == {"threads": 2}
+    assert load_options("native", None, {"source": 5}) == {"fixed": {"source": 5}}
+    assert load_options("native", None, {}) == {}
     assert is_peer("peer:torch")
     assert not is_peer("torch")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from edgernn.contract import Axes
+from edgernn.contract import Axes, TensorSpec
 from edgernn.errors import ContractError, InputError
 from edgernn.sessions import Array, Arrays, Session, check_inputs
 
@@ -65,11 +66,20 @@ def measure_sequences(session: Session, inputs: Mapping[str, Array]) -> tuple[in
             "the model has no state contract with a time axis, so it cannot stream; export it "
             "with edgernn export"
         )
-    check_inputs(session.inputs, places, inputs, contract.stream.lengths)
+    # However many steps the model takes at once, the sequences may have any number.
+    specs = tuple(_of_any_length(spec, places) for spec in session.inputs)
+    check_inputs(specs, places, inputs, contract.stream.lengths)
     name, axis = timed[0]
     rows = [inputs[key].shape[place.batch] for key, place in places.items()
             if place.batch is not None]  # fmt: skip
     return int(inputs[name].shape[axis]), int(rows[0]) if rows else 1
+
+
+def _of_any_length(spec: TensorSpec, places: Mapping[str, Axes]) -> TensorSpec:
+    axis = places[spec.name].time if spec.name in places else None
+    if axis is None:
+        return spec
+    return replace(spec, shape=(*spec.shape[:axis], "time", *spec.shape[axis + 1 :]))
 
 
 def cut(session: Session, inputs: Mapping[str, Array], start: int, stop: int) -> Arrays:

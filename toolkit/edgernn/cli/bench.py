@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgernn.cli.options import FILE, data_options, data_source, model_argument
+from edgernn.cli.options import (
+    FILE,
+    axis_sizes,
+    data_options,
+    data_source,
+    fix_option,
+    model_argument,
+)
 from edgernn.cli.suites import WithSuites
 from edgernn.errors import InputError, TargetUnavailable, UsageError
 
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
 @click.option("--iterations", type=click.IntRange(min=1), help="Timed calls of each row.")
 @click.option("--warmup", type=click.IntRange(min=0), default=10, show_default=True)
 @click.option("--inputs", type=FILE, help="npz or the task's file; default: random values.")
+@fix_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--no-accuracy", is_flag=True, help="Leave the task's metric out.")
 @data_options
@@ -64,6 +72,7 @@ def command(
     iterations: int | None,
     warmup: int,
     inputs: Path | None,
+    fixes: tuple[str, ...],
     seed: int,
     no_accuracy: bool,
     data: Path | None,
@@ -121,6 +130,7 @@ def command(
                 threads=threads,
                 seed=seed,
                 inputs=None if inputs is None else _inputs(models[0], inputs),
+                sizes=axis_sizes(fixes),
                 accuracy=accuracy,
                 progress=progress,
                 save=finished.append,

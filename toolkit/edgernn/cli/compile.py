@@ -6,8 +6,15 @@ from pathlib import Path
 
 import click
 
-from edgernn.cli.options import FILE, human_bytes, json_option, model_argument, print_json
-from edgernn.errors import UsageError
+from edgernn.cli.options import (
+    FILE,
+    axis_sizes,
+    fix_option,
+    human_bytes,
+    json_option,
+    model_argument,
+    print_json,
+)
 
 
 @click.command()
@@ -27,7 +34,7 @@ from edgernn.errors import UsageError
 @click.option(
     "--max-steps", type=click.IntRange(min=1), help="Longest sequence of a model that looks ahead."
 )
-@click.option("--fix", "fixes", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic axis.")
+@fix_option
 @json_option
 def command(
     source: Path,
@@ -50,7 +57,7 @@ def command(
 
     project = api.compile(
         source, output, target=target, name=name, batch=batch, chunk=chunk, max_steps=max_steps,
-        fixed=_sizes(fixes),
+        fixed=axis_sizes(fixes),
     )  # fmt: skip
     if as_json:
         print_json(json.loads(project.to_json()))
@@ -63,13 +70,3 @@ def command(
     )
     for node in project.fallback:
         click.echo(f"by emx-onnx-cgen: {node}")
-
-
-def _sizes(fixes: tuple[str, ...]) -> dict[str, int]:
-    sizes = {}
-    for text in fixes:
-        name, _, size = text.partition("=")
-        if not name or not size.isdecimal() or int(size) < 1:
-            raise UsageError(f"--fix {text!r} is not of the form NAME=SIZE, such as time=100")
-        sizes[name] = int(size)
-    return sizes

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgernn.errors import UsageError
 from edgernn.tasks.base import DataSource
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -119,3 +120,26 @@ def human_bytes(count: int) -> str:
             break
         value, unit = value / 1000, larger
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def fix_option(command: F) -> F:
+    """Add ``--fix``; `axis_sizes` reads it."""
+    option = click.option(
+        "--fix", "fixes", multiple=True, metavar="NAME=SIZE", help="Size of a dynamic axis."
+    )
+    return option(command)
+
+
+def axis_sizes(fixes: tuple[str, ...]) -> dict[str, int]:
+    """Read ``NAME=SIZE``.
+
+    Raises:
+        UsageError: A text is something else.
+    """
+    sizes = {}
+    for text in fixes:
+        name, _, size = text.partition("=")
+        if not name or not size.isdecimal() or int(size) < 1:
+            raise UsageError(f"--fix {text!r} is not of the form NAME=SIZE, such as time=100")
+        sizes[name] = int(size)
+    return sizes
