@@ -24,7 +24,6 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("quantize_cost.py", ["--hidden", 4, "--inputs", 3], "rows"),
         ("export_cost.py", ["--smaller", 100, "--models", "GRU"], "rows"),
         ("import_cost.py", ["--hidden", 4, "--inputs", 3], "rows"),
-        ("demo_time.py", ["--epochs", 1], "seconds"),
         ("scan_cell.py", ["--calls", 16], "parts"),
         ("search_strategies.py", ["--networks", 1, "--layers", 3, "--trials", 6], "rows"),
     ],
