@@ -208,7 +208,7 @@ PHASES = [Phase.explicit, Phase.generate]  # each case calls a compiler, so shri
 
 
 @pytest.mark.parametrize("isa", ["portable", None])
-@settings(max_examples=20, phases=PHASES)
+@settings(max_examples=10, phases=PHASES)
 @given(drawn=st.lists(cases(), min_size=10, max_size=10))
 def test_recurrent_nodes_equal_onnx_runtime(
     drawn: list[Case], isa: str | None, tmp_path: Path

@@ -100,7 +100,7 @@ def test_it_streams(tmp_path: Path, chunk: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow,
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow,
           HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.data())
 def test_any_sizes_and_options(tmp_path: Path, data: st.DataObject) -> None:
