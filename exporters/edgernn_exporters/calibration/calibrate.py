@@ -184,7 +184,11 @@ class _Counter:
             times = [inputs[name].shape[place.time] for name, place in places.items()
                      if place.time is not None]  # fmt: skip
             self.sequences += rows[0] if rows else 1
-            self.steps += (rows[0] if rows else 1) * (times[0] if times else 0)
+            lengths = self._contract.stream.lengths if self._contract else None
+            if lengths is not None:
+                self.steps += int(inputs[lengths].sum())
+            else:
+                self.steps += (rows[0] if rows else 1) * (times[0] if times else 0)
 
 
 class _LayerStatistics:
@@ -197,6 +201,10 @@ class _LayerStatistics:
         self.inputs = RowStatistics(1)
 
     def add(self, captured: Captured, sequence: int) -> None:
+        for part in captured.cut():
+            self._add(part, sequence)
+
+    def _add(self, captured: Captured, sequence: int) -> None:
         x = captured.x
         if not np.isfinite(x).all() or not (captured.y is None or np.isfinite(captured.y).all()):
             raise ModelError(

@@ -32,11 +32,24 @@ class Captured:
         x: Its input.
         y: Every h of a recurrent layer ``[T, D, B, H]``; None for others.
         starts: The first h, and c, ``[D, B, H]``; None for zeros.
+        lengths: Steps of each row ``[B]``; None if all rows have all.
     """
 
     x: Array
     y: Array | None
     starts: list[Array | None]
+    lengths: Array | None = None
+
+    def cut(self) -> Iterator[Captured]:
+        """Yield rows of equal length together, without what is beyond it."""
+        if self.lengths is None:
+            yield self
+            return
+        assert self.y is not None
+        for length in np.unique(self.lengths[self.lengths > 0]):
+            rows = self.lengths == length
+            starts = [None if start is None else start[:, rows] for start in self.starts]
+            yield Captured(self.x[:length, rows], self.y[:length, :, rows], starts)
 
 
 def capture(
@@ -125,7 +138,8 @@ def _of(layer: Layer, outputs: Arrays) -> Captured:
         return outputs[_CAPTURED + name] if name else None
 
     starts = [value(name) for name in layer.starts]
-    return Captured(outputs[_CAPTURED + layer.x], outputs.get(_states_of(layer)), starts)
+    states = outputs.get(_states_of(layer))
+    return Captured(outputs[_CAPTURED + layer.x], states, starts, value(layer.lengths))
 
 
 def _states_of(layer: Layer) -> str:
@@ -146,6 +160,7 @@ def write_capturing(
     graph = model.graph
     nodes = {node.name or node.output[0]: node for node in graph.node}
     copies: dict[str, str] = {}  # output -> tensor
+    lengths = {_CAPTURED + layer.lengths: layer.lengths for layer in layers if layer.lengths}
     for layer in layers:
         copies[_CAPTURED + layer.x] = layer.x
         if layer.operator in GATES:
@@ -154,12 +169,16 @@ def write_capturing(
             if not node.output[0]:
                 node.output[0] = f"{_states_of(layer)}.source"
             copies[_states_of(layer)] = node.output[0]
-    for output, tensor in copies.items():
+    for output, tensor in {**copies, **lengths}.items():
+        dtype = TensorProto.INT32 if output in lengths else TensorProto.FLOAT
         graph.node.append(helper.make_node("Identity", [tensor], [output]))
-        graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+        graph.output.append(helper.make_tensor_value_info(output, dtype, None))
     contract = metadata.contract
     if contract is not None:
-        axes = {**contract.stream.outputs, **dict.fromkeys(copies, Axes(batch=None, time=None))}
+        axes = {
+            **contract.stream.outputs,
+            **dict.fromkeys((*copies, *lengths), Axes(batch=None, time=None)),
+        }
         contract = replace(contract, stream=replace(contract.stream, outputs=axes))
     helper.set_model_props(model, replace(metadata, contract=contract).to_props())
     path.write_bytes(model.SerializeToString())

@@ -22,6 +22,7 @@ class Layer:
         operator: ``"LSTM"``, ``"GRU"``, ``"RNN"``, ``"MatMul"``, ``"Gemm"`` or ``"Conv"``.
         x: Name of its input.
         starts: Names of the tensors with the first h and c; empty names where they are zero.
+        lengths: Name of the tensor with the steps of each row; empty if all rows have all.
         recurrent: What a recurrent layer is made of; None for the others.
     """
 
@@ -29,6 +30,7 @@ class Layer:
     operator: str
     x: str
     starts: tuple[str, ...] = ()
+    lengths: str = ""
     recurrent: Recurrent | None = None
 
 
@@ -66,7 +68,7 @@ def _read(graph: GraphEditor, node: onnx.NodeProto) -> Layer | None:
         alone.CopyFrom(node)
         recurrent = read_recurrent(graph, alone)
         starts = tuple(first for first, _ in recurrent.states())
-        return Layer(name, operator, x, starts, recurrent)
+        return Layer(name, operator, x, starts, recurrent.lengths, recurrent)
     if operator in ("MatMul", "Gemm"):
         read_linear(graph, node)  # raises where it stays float
         return Layer(name, operator, x)

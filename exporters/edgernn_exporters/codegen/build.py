@@ -29,6 +29,7 @@ from edgernn_exporters.codegen.values import (
     Weights,
 )
 from edgernn_exporters.codegen.visiting import Fallback, Refusal, Visitor, label_of
+from edgernn_exporters.quantization.functions.loops import lengths_of
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ def build(request: Request, fallback: Fallback) -> Built:
 def _refuse_lengths(request: Request) -> None:
     """Refuse lengths of sequences in a stream, whose calls do not know where the sequence is."""
     for node in request.model.graph.node:
-        lengths = node.op_type in ("LSTM", "GRU", "RNN") and len(node.input) > 4 and node.input[4]
-        if lengths and request.metadata.contract is not None:
+        if lengths_of(node) and request.metadata.contract is not None:
             raise ModelError(
                 f"{request.where}: {label_of(node)} takes sequence_lens, which a stream cannot "
                 f"know; export the model without them, or as not causal"

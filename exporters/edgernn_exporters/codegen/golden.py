@@ -19,6 +19,7 @@ from edgernn.errors import EdgernnError, ModelError
 from edgernn.metadata import Metadata
 from edgernn_exporters.codegen.integer_products import FORMS
 from edgernn_exporters.quantization.functions import DOMAIN
+from edgernn_exporters.quantization.functions.loops import lengths_of
 
 Array = NDArray[Any]
 Run = Callable[[dict[str, Array]], Mapping[str, Array]]
@@ -28,7 +29,6 @@ _STEPS = 16
 _MOST_ELEMENTS = 1 << 15
 _FLOAT = ("float32", "float64")
 _VIEWS = ("Cast", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
-_RECURRENT = ("LSTM", "GRU", "RNN")
 _SAME_BITS = tuple(FORMS)
 _MOVING = {*_VIEWS, "Concat", "Split", "Slice", "Gather", "Expand", "Shape", "Constant"}
 
@@ -151,7 +151,7 @@ def _integers(model: onnx.ModelProto, name: str, steps: int) -> tuple[int, int]:
         elif node.op_type == "Gather" and node.input[1] in names and node.input[0] in arrays:
             axes = [a.i for a in node.attribute if a.name == "axis"]
             ranges.append((0, arrays[node.input[0]].dims[axes[0] if axes else 0]))
-        elif node.op_type in _RECURRENT and len(node.input) > 4 and node.input[4] in names:
+        elif lengths_of(node) in names:
             ranges.append((1, steps + 1))
     return min(ranges, key=lambda pair: pair[1], default=(0, 2))
 

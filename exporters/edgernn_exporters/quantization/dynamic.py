@@ -58,7 +58,7 @@ def _recurrent(graph: GraphEditor, node: onnx.NodeProto) -> list[onnx.NodeProto]
         )  # fmt: skip
         nodes += made
         starts.append(names)
-    calls = call_directions(graph, layer, f"{layer.function}Int8Dynamic", weights, starts)
+    calls = call_directions(graph, layer, "Int8Dynamic", weights, starts)
     nodes += [*calls.nodes, *join_sequences(graph, calls.sequences, node.output[0])]
     for names, (_, output) in zip(calls.lasts, layer.states(), strict=True):
         if output:

@@ -113,7 +113,7 @@ class Integer:
             before, names = self.states.first(graph, layer, index, units[index])
             nodes += before
             starts.append(names)
-        calls = call_directions(graph, layer, layer.function + self._suffix, weights, starts)
+        calls = call_directions(graph, layer, self._suffix, weights, starts)
         nodes += [*calls.nodes, *join_sequences(graph, calls.sequences, node.output[0])]
         for index, names in enumerate(calls.lasts):
             nodes += self.states.last(graph, layer, index, units[index], names)

@@ -56,7 +56,8 @@ def prove(session: Session) -> None:
     contract = session.metadata.contract
     try:
         axes = contract.stream.inputs if contract is not None else {}
-        inputs = random_inputs(session.inputs, axes, batch=2, steps=STEPS)
+        lengths = contract.stream.lengths if contract is not None else None
+        inputs = random_inputs(session.inputs, axes, batch=2, steps=STEPS, lengths=lengths)
         whole = session.run(inputs)
         for name, value in whole.items():
             if not np.isfinite(value).all():
@@ -78,9 +79,14 @@ def prove(session: Session) -> None:
 
 
 def random_inputs(
-    specs: tuple[TensorSpec, ...], axes: Mapping[str, Axes], *, batch: int, steps: int
+    specs: tuple[TensorSpec, ...],
+    axes: Mapping[str, Axes],
+    *,
+    batch: int,
+    steps: int,
+    lengths: str | None = None,
 ) -> Arrays:
-    """Draw seeded inputs: normal floats, and zeros and ones for integers.
+    """Draw seeded inputs: normal floats, and zeros and ones for integers other than lengths.
 
     Args:
         specs: The inputs.
@@ -88,6 +94,7 @@ def random_inputs(
             ``steps`` entries if it is called time, else ``batch``.
         batch: Rows.
         steps: Time steps.
+        lengths: Name of the input with the steps of each row: ``steps`` in the first, then fewer.
     """
     rng = np.random.default_rng(0)
     inputs: Arrays = {}
@@ -100,7 +107,9 @@ def random_inputs(
             for axis, size in enumerate(spec.shape)
         ]  # fmt: skip
         value: Array = rng.standard_normal(shape)
-        if np.dtype(spec.dtype).kind != "f":
+        if spec.name == lengths:
+            value = np.linspace(steps, 1, shape[0])
+        elif np.dtype(spec.dtype).kind != "f":
             value = value > 0
         inputs[spec.name] = value.astype(spec.dtype)
     return inputs

@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 
 from edgernn.errors import ModelError
+from edgernn_exporters.quantization.functions.loops import lengths_of, named
 from edgernn_exporters.quantization.graph import Floats, GraphEditor
 from edgernn_exporters.quantization.layers import KeepError, name_of
 
@@ -66,6 +67,11 @@ class Recurrent:
             return "GRUResetBefore"
         return self.cell
 
+    @property
+    def lengths(self) -> str:
+        """Name of the steps of each row, int32 ``[B]``; empty if all rows have all."""
+        return lengths_of(self.node)
+
     def states(self) -> list[tuple[str, str]]:
         """Return for each state the names of its first and its last value, empty where unused."""
         count = 2 if self.cell == "LSTM" else 1
@@ -118,8 +124,6 @@ def read_recurrent(graph: GraphEditor, node: onnx.NodeProto) -> Recurrent:
 
 
 def _require_plain(node: onnx.NodeProto, inputs: list[str], attributes: dict[str, Any]) -> None:
-    if inputs[4]:
-        raise KeepError("sequence_lens is given")
     if attributes.get("layout", 0):
         raise KeepError("layout=1")
     if attributes.get("clip", 0.0):
@@ -159,7 +163,7 @@ class Calls:
 def call_directions(
     graph: GraphEditor,
     layer: Recurrent,
-    function: str,
+    suffix: str,
     weights: Callable[[int, str], list[str]],
     starts: list[list[str]],
 ) -> Calls:
@@ -168,11 +172,12 @@ def call_directions(
     Args:
         graph: To add to.
         layer: The node.
-        function: Name of the function.
+        suffix: Last part of the function's name.
         weights: Adds the constants of a direction, named after the given prefix; returns them.
         starts: For each state, the names of its first value ``[1, B, H]`` in each direction.
     """
     calls = Calls(lasts=[[] for _ in starts])
+    function = named(layer.function, suffix, lengths=bool(layer.lengths))
     for d, reverse in enumerate(layer.reverse):
         base = layer.name
         if len(layer.reverse) == 2:
@@ -180,7 +185,8 @@ def call_directions(
         sequence = graph.unique(f"{base}.y")
         lasts = [graph.unique(f"{base}.{letter}k") for letter in "hc"[: len(starts)]]
         inputs = [layer.node.input[0], *weights(d, base), *(names[d] for names in starts)]
-        attributes = {"reverse": [1]} if reverse else {}
+        inputs += [layer.lengths] if layer.lengths else []
+        attributes = {"reverse": [int(reverse)]} if reverse or layer.lengths else {}
         calls.nodes.append(
             graph.call(function, inputs, [sequence, *lasts], name=base, **attributes)
         )

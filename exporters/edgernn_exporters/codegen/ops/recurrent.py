@@ -29,6 +29,7 @@ from edgernn_exporters.codegen.ops.recurrent_loop import (
 from edgernn_exporters.codegen.ops.recurrent_weights import bias, matrix, parameter, row
 from edgernn_exporters.codegen.refusal import NotLoweredError
 from edgernn_exporters.codegen.values import Tensor
+from edgernn_exporters.quantization.functions.loops import lengths_of
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _REVERSE = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -71,7 +72,7 @@ def recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     layer = open_layer(
         lowering, node, geometry, x,
         starts=names[5:7] if kind == "LSTM" else names[5:6],
-        lengths=names[4],
+        lengths=lengths_of(node),
     )  # fmt: skip
     after = kind == "GRU" and bool(attributes.get("linear_before_reset", 0))
     lowering.headers.add("edgernn_cells.h")
@@ -196,6 +197,16 @@ def _lengths(lowering: Lowering, name: str, batch: int) -> Tensor:
 
 
 Lower = Callable[[Lowering, onnx.NodeProto], None]
+
+
+def states_of(node: onnx.NodeProto, count: int) -> tuple[list[str], str]:
+    """Return the names of the ``count`` first states of one of our functions, and of its lengths.
+
+    The name of the lengths is empty where all rows have all time steps.
+    """
+    lengths = lengths_of(node)
+    inputs = list(node.input)[: -1 if lengths else None]
+    return inputs[-count:], lengths
 
 
 def reverse_of(attributes: dict[str, Any]) -> bool:

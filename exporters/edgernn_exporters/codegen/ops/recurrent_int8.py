@@ -15,24 +15,24 @@ from edgernn_exporters.codegen.ops.cells import (
     lstm_cell,
     rnn_cell,
 )
-from edgernn_exporters.codegen.ops.recurrent import open_layer, reverse_of
+from edgernn_exporters.codegen.ops.recurrent import open_layer, reverse_of, states_of
 from edgernn_exporters.codegen.ops.recurrent_loop import Cell, Direction, Geometry, emit_layer
 from edgernn_exporters.codegen.refusal import NotLoweredError
+from edgernn_exporters.quantization.functions.loops import named
 
+_CELLS = {"LSTM": "LSTM", "GRU": "GRU", "GRUResetBefore": "GRU", "RNNTanh": "RNN", "RNNRelu": "RNN"}
 KINDS = {
-    "LSTMInt8Dynamic": "LSTM",
-    "GRUInt8Dynamic": "GRU",
-    "GRUResetBeforeInt8Dynamic": "GRU",
-    "RNNTanhInt8Dynamic": "RNN",
-    "RNNReluInt8Dynamic": "RNN",
-}
+    named(layer, "Int8Dynamic", lengths=lengths): cell
+    for layer, cell in _CELLS.items() for lengths in (False, True)
+}  # fmt: skip
+"""Cell by function."""
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 
 def recurrent_int8(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Emit a call of one of the functions in `edgernn_exporters.quantization.functions`."""
     kind = KINDS[node.op_type]
-    states = list(node.input)[-_STATES[kind] :]
+    states, lengths = states_of(node, _STATES[kind])
     x = lowering.tensor(node.input[0])
     batch = x.shape[1]
     hidden = lowering.shape(states[0])[-1]
@@ -40,7 +40,9 @@ def recurrent_int8(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise NotLoweredError("its batch axis grows with the time steps", timed=True)
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
     geometry = Geometry(x.shape[0], batch, hidden, gates, directions=1, batch_first=False)
-    layer = open_layer(lowering, node, geometry, x, starts=states, directions_in_y=False)
+    layer = open_layer(
+        lowering, node, geometry, x, starts=states, lengths=lengths, directions_in_y=False
+    )
     rows = multiply(geometry.time, batch)
     product = _product(lowering, node, 1, rows, bounded=False)
     bias = lowering.require_constant(node.input[3], "bias")
@@ -72,7 +74,7 @@ def _cell(lowering: Lowering, node: onnx.NodeProto, kind: str, geometry: Geometr
         if relu:
             options = Options((Activation("relu"),))
         return rnn_cell(_product(lowering, node, 4, batch, bounded=not relu), options, hidden)
-    if node.op_type == "GRUResetBeforeInt8Dynamic":
+    if node.op_type.startswith("GRUResetBefore"):
         return gru_cell(
             lowering,
             _product(lowering, node, 4, batch, bounded=True),

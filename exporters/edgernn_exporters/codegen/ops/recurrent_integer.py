@@ -23,14 +23,18 @@ from edgernn_exporters.codegen.ops.cells_integer import (
     lstm_cell,
     rnn_cell,
 )
-from edgernn_exporters.codegen.ops.recurrent import open_layer, reverse_of
+from edgernn_exporters.codegen.ops.recurrent import open_layer, reverse_of, states_of
 from edgernn_exporters.codegen.ops.recurrent_loop import Cell, Direction, Geometry, emit_layer
 from edgernn_exporters.codegen.refusal import NotLoweredError
+from edgernn_exporters.quantization.functions.loops import named
 
 _CELLS = ("LSTM", "GRUResetBefore", "GRU", "RNNTanh", "RNNRelu")
 _GATES = {"LSTM": 4, "GRUResetBefore": 3, "GRU": 3, "RNNTanh": 1, "RNNRelu": 1}
 
-KINDS = {f"{cell}{suffix}": (cell, suffix) for cell in _CELLS for suffix in FORMS}
+KINDS = {
+    named(cell, suffix, lengths=lengths): (cell, suffix)
+    for cell in _CELLS for suffix in FORMS for lengths in (False, True)
+}  # fmt: skip
 """Cell and form of the weights, by function."""
 
 
@@ -38,13 +42,15 @@ def recurrent_integer(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Emit a call of one of the functions of the integer precisions."""
     cell, suffix = KINDS[node.op_type]
     form = FORMS[suffix]
-    states = list(node.input)[-2 if cell == "LSTM" else -1 :]
+    states, lengths = states_of(node, 2 if cell == "LSTM" else 1)
     x = lowering.tensor(node.input[0])
     batch, hidden = x.shape[1], lowering.shape(states[0])[-1]
     if not isinstance(batch, int) or not isinstance(hidden, int):
         raise NotLoweredError("its batch axis grows with the time steps", timed=True)
     g = Geometry(x.shape[0], batch, hidden, _GATES[cell], directions=1, batch_first=False)
-    layer = open_layer(lowering, node, g, x, starts=states, directions_in_y=False, dtype="int16")
+    layer = open_layer(
+        lowering, node, g, x, starts=states, lengths=lengths, directions_in_y=False, dtype="int16"
+    )
     xc, xi, w, wm, wb = node.input[1:6]
     product = input_product(lowering, form, (xc, xi, w, wm), multiply(g.time, batch))
     bias = lowering.weight(wb, float_constant(lowering.require_constant(wb, "bias")))

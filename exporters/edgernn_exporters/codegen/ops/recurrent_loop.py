@@ -191,6 +191,7 @@ def _length_loop(g: Geometry, layer: Layer, direction: Direction) -> str:
     """Advance each row of the batch for its own number of steps."""
     assert layer.lengths is not None
     offset, stride = g.state(direction.number)
+    kind = direction.cell.c_type
     step = "(steps_b - 1 - s)" if direction.reverse else "s"
     body = [
         f"float *const a = {layer.pre.c} + {g.row(step, 'b')} * {g.width};",
@@ -198,16 +199,16 @@ def _length_loop(g: Geometry, layer: Layer, direction: Direction) -> str:
         direction.cell.update("h", "c", "a", "0"),
         _store(g, layer, direction, step, "b", "h"),
     ]
-    cell = [f"float *const c = {layer.c.c} + {offset} + b * {stride};"] if layer.c else []
+    cell = [f"{kind} *const c = {layer.c.c} + {offset} + b * {stride};"] if layer.c else []
     head = [
         f"const int32_t given = {layer.lengths.c}[b];",
         f"const size_t most = (size_t)({g.time});",
         "const size_t steps_b = given < 0 ? 0 : (size_t)given > most ? most : (size_t)given;",
-        f"float *const h = {layer.h.c} + {offset} + b * {stride};",
+        f"{kind} *const h = {layer.h.c} + {offset} + b * {stride};",
         *cell,
     ]
     names = ["h"] if layer.c is None else ["h", "c"]
-    clear = [f"memset({name}, 0, {g.hidden} * sizeof(float));" for name in names]
+    clear = [f"memset({name}, 0, {g.hidden} * sizeof({kind}));" for name in names]
     head += ["if (steps_b == 0) {", _indent(*clear), "}"]  # as ONNX Runtime does
     return "\n".join([
         f"for (size_t b = 0; b < {g.batch}; ++b) {{",

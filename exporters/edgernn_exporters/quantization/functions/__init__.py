@@ -2,7 +2,7 @@
 
 A file carries the functions that it calls, so that any ONNX runtime can run it. The modules here
 hold their texts in ONNX's textual form: `dynamic` for ``int8-dynamic``, `integer` for ``int8``,
-``w8a16`` and ``int4``.
+``w8a16`` and ``int4``, `loops` for the time loop of both.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 import onnx
 
-from edgernn_exporters.quantization.functions import dynamic, integer
+from edgernn_exporters.quantization.functions import dynamic, integer, loops
 
 DOMAIN = "edgernn"
 OPSET = 21
 """Oldest opset with 4-bit tensors; models of older opsets are converted to it."""
 
-_TEXTS = {**dynamic.TEXTS, **integer.TEXTS}
+_TEXTS = {**loops.TEXTS, **dynamic.TEXTS, **integer.TEXTS}
 NAMES = tuple(_TEXTS)
 
 

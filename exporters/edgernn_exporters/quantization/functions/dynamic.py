@@ -18,6 +18,7 @@ r, rs      [H, G*H], [G*H]   recurrent weights and their scales
 rb         [H]               GRU, linear_before_reset=1: recurrent bias of the hidden gate
 r2, rs2    [H, H], [H]       GRU, linear_before_reset=0: recurrent weights of the hidden gate
 h, c       [1, B, H]         states in
+lens       [B]               steps of each row, int32, where the name has ``Lengths``
 y          [T, B, H]         sequence out
 hk, ck     [1, B, H]         states out
 =========  ================  ==============================================================
@@ -26,6 +27,8 @@ Attribute ``reverse`` is ``[1]`` for a layer that walks backwards in time, else 
 """
 
 from __future__ import annotations
+
+from edgernn_exporters.quantization.functions.loops import named, scan, signature
 
 _CONSTANTS = """
   zero = Constant <value = uint8 {128}> ()
@@ -59,17 +62,11 @@ _LINEAR = _CONSTANTS + _ROW_CONSTANTS + _rows("x", "xq", "xs") + """
   xw = Mul (xd, xs)
 """  # fmt: skip
 
-_BEFORE = (
-    _LINEAR
-    + """
+_BEFORE_RELU = """
   p = Add (xw, wb)
   h0 = Squeeze (h, axis)
-  hs = Mul (rs, unit)
 """
-)
-
-_SCAN = """Scan <num_scan_inputs = 1, scan_input_directions: ints = @reverse,
-    scan_output_directions: ints = @reverse, body = step"""
+_BEFORE = _LINEAR + _BEFORE_RELU + "  hs = Mul (rs, unit)\n"
 
 _RECURRENT = """
     hq = QuantizeLinear (hp, unit, zero)
@@ -88,26 +85,22 @@ _GRU_UPDATE = """
     d = Sub (hp, n)
     e = Mul (z, d)
     hn = Add (n, e)
-    hy = Identity (hn)
 """
 
-_LSTM_SIZES = """
+_LSTM_BEFORE = """
   four = Shape (rs)
   parts = Constant <value_ints = [4]> ()
   one = Div (four, parts)
   three = Sub (four, one)
   sizes = Concat <axis = 0> (three, one)
+  c0 = Squeeze (c, axis)
 """
 
 _AFTER = """
   hk = Unsqueeze (h1, axis)
 """
 
-TEXTS = {
-    "LinearInt8Dynamic": f"(x, w, ws, wb) => (y) {{ {_LINEAR} y = Add (xw, wb) }}",
-    "GRUInt8Dynamic": f"""<reverse> (x, w, ws, wb, r, rs, rb, h) => (y, hk) {{
-{_BEFORE}{_GRU_SIZES}
-  h1, y = {_SCAN} (hp, pt) => (hn, hy) {{
+_GRU = f"""
 {_RECURRENT}
     pg, pn = Split <axis = -1> (pt, sizes)
     gg, gn = Split <axis = -1> (hg, sizes)
@@ -117,16 +110,16 @@ TEXTS = {
     nb = Add (gn, rb)
     nr = Mul (q, nb)
     na = Add (pn, nr)
-{_GRU_UPDATE}
-  }}> (h0, p)
-{_AFTER} }}""",
-    "GRUResetBeforeInt8Dynamic": f"""<reverse> (x, w, ws, wb, r, rs, r2, rs2, h) => (y, hk) {{
-{_BEFORE}
+{_GRU_UPDATE}"""
+
+_GRU_RESET_BEFORE_SIZES = """
   one = Shape (rs2)
   two = Add (one, one)
   sizes = Concat <axis = 0> (two, one)
   h2 = Mul (rs2, unit)
-  h1, y = {_SCAN} (hp, pt) => (hn, hy) {{
+"""
+
+_GRU_RESET_BEFORE = f"""
 {_RECURRENT}
     pg, pn = Split <axis = -1> (pt, sizes)
     a = Add (pg, hg)
@@ -137,13 +130,9 @@ TEXTS = {
     vi = MatMulInteger (vq, r2, zero, zero)
     vg = DequantizeLinear <axis = -1> (vi, h2)
     na = Add (pn, vg)
-{_GRU_UPDATE}
-  }}> (h0, p)
-{_AFTER} }}""",
-    "LSTMInt8Dynamic": f"""<reverse> (x, w, ws, wb, r, rs, h, c) => (y, hk, ck) {{
-{_BEFORE}{_LSTM_SIZES}
-  c0 = Squeeze (c, axis)
-  h1, c1, y = {_SCAN} (hp, cp, pt) => (hn, cn, hy) {{
+{_GRU_UPDATE}"""
+
+_LSTM = f"""
 {_RECURRENT}
     a = Add (pt, hg)
     s3, gp = Split <axis = -1> (a, sizes)
@@ -155,31 +144,48 @@ TEXTS = {
     cn = Add (fc, ig)
     ct = Tanh (cn)
     hn = Mul (o, ct)
-    hy = Identity (hn)
-  }}> (h0, c0, p)
-{_AFTER}
-  ck = Unsqueeze (c1, axis) }}""",
-    "RNNTanhInt8Dynamic": f"""<reverse> (x, w, ws, wb, r, rs, h) => (y, hk) {{
-{_BEFORE}
-  h1, y = {_SCAN} (hp, pt) => (hn, hy) {{
+"""
+
+_RNN_TANH = f"""
 {_RECURRENT}
     a = Add (pt, hg)
     hn = Tanh (a)
-    hy = Identity (hn)
-  }}> (h0, p)
-{_AFTER} }}""",
-    "RNNReluInt8Dynamic": f"""<reverse> (x, w, ws, wb, r, rs, h) => (y, hk) {{
-{_LINEAR}
-  p = Add (xw, wb)
-  h0 = Squeeze (h, axis)
-  h1, y = {_SCAN} (hp, pt) => (hn, hy) {{
+"""
+
+_RNN_RELU = f"""
 {_rows("hp", "hq", "hx")}
     hi = MatMulInteger (hq, r, zero, zero)
     hd = DequantizeLinear <axis = -1> (hi, rs)
     hg = Mul (hd, hx)
     a = Add (pt, hg)
     hn = Relu (a)
-    hy = Identity (hn)
-  }}> (h0, p)
-{_AFTER} }}""",
+"""
+
+
+def _function(inputs: str, before: str, body: str, states: str = "h", *, lengths: bool) -> str:
+    """Return a recurrent function: ``before``, a loop of ``body`` over ``p``, the last states."""
+    outputs = ", ".join(["y", *(f"{letter}k" for letter in states)])
+    nothing = dict.fromkeys(states, "nought")
+    if lengths:
+        before += "  nought = Constant <value = float {0}> ()"
+    after = _AFTER + ("  ck = Unsqueeze (c1, axis)" if "c" in states else "")
+    head = signature(f"x, w, ws, wb, {inputs}", outputs, lengths=lengths)
+    return f"{head} {{\n{before}{scan(body, 'p', 'y', nothing, lengths=lengths)}\n{after} }}"
+
+
+_LAYERS: dict[str, tuple[str, ...]] = {
+    "GRU": ("r, rs, rb, h", _BEFORE + _GRU_SIZES, _GRU),
+    "GRUResetBefore": ("r, rs, r2, rs2, h", _BEFORE + _GRU_RESET_BEFORE_SIZES, _GRU_RESET_BEFORE),
+    "LSTM": ("r, rs, h, c", _BEFORE + _LSTM_BEFORE, _LSTM, "hc"),
+    "RNNTanh": ("r, rs, h", _BEFORE, _RNN_TANH),
+    "RNNRelu": ("r, rs, h", _LINEAR + _BEFORE_RELU, _RNN_RELU),
+}
+
+TEXTS = {
+    "LinearInt8Dynamic": f"(x, w, ws, wb) => (y) {{ {_LINEAR} y = Add (xw, wb) }}",
+    **{
+        named(layer, "Int8Dynamic", lengths=lengths): _function(*parts, lengths=lengths)
+        for lengths in (False, True)
+        for layer, parts in _LAYERS.items()
+    },
 }

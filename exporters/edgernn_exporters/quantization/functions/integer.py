@@ -17,6 +17,7 @@ r2, rm2    [H, H], [H]       GRU, linear_before_reset=0: recurrent weights of th
 cu         [2]               LSTM: 2^(15-F) and 2^(13-F) for F fractional bits of c
 hu         [1]               relu RNN: value of one unit of h
 h, c       [1, B, H]         states in, int16
+lens       [B]               steps of each row, int32, where the name has ``Lengths``
 y          [T, B, H]         sequence out, float32
 hk, ck     [1, B, H]         states out, int16
 =========  ================  ==============================================================
@@ -88,7 +89,8 @@ def _texts() -> dict[str, str]:
         texts |= {
             f"Linear{suffix}": _linear(precision),
             f"Conv{suffix}": _convolution(precision),
-            **recurrent.texts(suffix, precision),
+            **recurrent.texts(suffix, precision, lengths=False),
+            **recurrent.texts(suffix, precision, lengths=True),
         }
         if precision.input_bits == 8:
             texts[f"Embedding{suffix}"] = _embedding(precision)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from edgernn.integer import Precision
+from edgernn_exporters.quantization.functions.loops import named, scan, signature
 from edgernn_exporters.quantization.functions.products import rounded, state_product, unpacked
 from edgernn_exporters.quantization.functions.text import function_text
 
+_NOTHING = {"h": "offset", "c": "none"}
+"""Zeros of the states in the loop."""
 
-def texts(suffix: str, precision: Precision) -> dict[str, str]:
+
+def texts(suffix: str, precision: Precision, *, lengths: bool) -> dict[str, str]:
     """Return the functions of one precision by name."""
-    return {
-        f"LSTM{suffix}": _lstm(suffix, precision),
-        f"GRU{suffix}": _gru(suffix, precision),
-        f"GRUResetBefore{suffix}": _gru_reset_before(suffix, precision),
-        f"RNNTanh{suffix}": _rnn(suffix, precision, relu=False),
-        f"RNNRelu{suffix}": _rnn(suffix, precision, relu=True),
+    made = {
+        "LSTM": _lstm(suffix, precision, lengths=lengths),
+        "GRU": _gru(suffix, precision, lengths=lengths),
+        "GRUResetBefore": _gru_reset_before(suffix, precision, lengths=lengths),
+        "RNNTanh": _rnn(suffix, precision, relu=False, lengths=lengths),
+        "RNNRelu": _rnn(suffix, precision, relu=True, lengths=lengths),
     }
+    return {named(layer, suffix, lengths=lengths): text for layer, text in made.items()}
 
 
 def _before(suffix: str, precision: Precision) -> str:
@@ -29,15 +34,10 @@ def _before(suffix: str, precision: Precision) -> str:
   h0 = Add (ha, offset)"""
 
 
-def _scan(states: str, body: str, finals: str, starts: str, sequence: str) -> str:
+def _scan(body: str, sequence: str, states: str = "h", *, lengths: bool) -> str:
     """Loop over time; the body makes ``hn`` of ``hp``, and for an LSTM ``cn`` of ``cp``."""
-    following = states.replace("p", "n")
-    return f"""
-  {finals}, v = Scan <num_scan_inputs = 1, scan_input_directions: ints = @reverse,
-    scan_output_directions: ints = @reverse, body = step ({states}, pt) => ({following}, hy) {{
-{body}
-  hy = Identity (hn)
-  }}> ({starts}, {sequence})"""
+    nothing = {letter: _NOTHING[letter] for letter in states}
+    return scan(body, sequence, "v", nothing, lengths=lengths)
 
 
 def _after(unit: str = "state_unit") -> str:
@@ -67,7 +67,7 @@ _UPDATE = """
 """h' = (z h + (2^15 - z) n + 2^14) >> 15, as (z (h - n) + 2^15 n + 2^14) >> 15."""
 
 
-def _lstm(suffix: str, precision: Precision) -> str:
+def _lstm(suffix: str, precision: Precision, *, lengths: bool) -> str:
     body = f"""
 {state_product("hp", "r", "rm", "u", precision)}
   a = Add (u, pt)
@@ -90,7 +90,8 @@ def _lstm(suffix: str, precision: Precision) -> str:
   ob = Mul (o, oa)
   oc = Add (ob, lifted)
   hn = Div (oc, offset)"""
-    return function_text("<reverse> (x, xc, xi, w, wm, wb, r, rm, cu, h, c) => (y, hk, ck)", f"""
+    head = signature("x, xc, xi, w, wm, wb, r, rm, cu, h, c", "y, hk, ck", lengths=lengths)
+    return function_text(head, f"""
 {_before(suffix, precision)}
   sigmoid, tanh, magnitude, q = edgernn.GateTables ()
   k1, k2 = Split <axis = 0, num_outputs = 2> (cu)
@@ -112,12 +113,12 @@ def _lstm(suffix: str, precision: Precision) -> str:
   high = Squeeze (m3, axis)
   back = Sub (square, m1)
   c0 = Cast <to = 6> (c)
-{_scan("hp, cp", body, "h1, c1", "h0, c0", "p")}
+{_scan(body, "p", "hc", lengths=lengths)}
 {_after()}
   ck = Cast <to = 5> (c1)""")  # fmt: skip
 
 
-def _gru(suffix: str, precision: Precision) -> str:
+def _gru(suffix: str, precision: Precision, *, lengths: bool) -> str:
     body = f"""
 {state_product("hp", "r", "rm", "u", precision)}
   pa = Slice (pt, axis, triple, end)
@@ -135,7 +136,8 @@ def _gru(suffix: str, precision: Precision) -> str:
   me = Add (mc, md)
   c = Clip (me, least, most)
 {_UPDATE}"""
-    return function_text("<reverse> (x, xc, xi, w, wm, wb, r, rm, rb, h) => (y, hk)", f"""
+    head = signature("x, xc, xi, w, wm, wb, r, rm, rb, h", "y, hk", lengths=lengths)
+    return function_text(head, f"""
 {_before(suffix, precision)}
   single = Shape (rb)
   double = Add (single, single)
@@ -152,11 +154,11 @@ def _gru(suffix: str, precision: Precision) -> str:
   po = Concat <axis = -1> (pg, pj, pn)
   sigmoid, tanh, magnitude, all = edgernn.GateTables ()
 {_CANDIDATE_TABLES}
-{_scan("hp", body, "h1", "h0", "po")}
+{_scan(body, "po", lengths=lengths)}
 {_after()}""")  # fmt: skip
 
 
-def _gru_reset_before(suffix: str, precision: Precision) -> str:
+def _gru_reset_before(suffix: str, precision: Precision, *, lengths: bool) -> str:
     body = f"""
 {state_product("hp", "r", "rm", "u", precision)}
   pa = Slice (pt, axis, double, end)
@@ -174,7 +176,8 @@ def _gru_reset_before(suffix: str, precision: Precision) -> str:
   b = Add (m, pb)
 {rounded("b", "c")}
 {_UPDATE}"""
-    return function_text("<reverse> (x, xc, xi, w, wm, wb, r, rm, r2, rm2, h) => (y, hk)", f"""
+    head = signature("x, xc, xi, w, wm, wb, r, rm, r2, rm2, h", "y, hk", lengths=lengths)
+    return function_text(head, f"""
 {_before(suffix, precision)}
 {unpacked("r2", precision)}
   single = Shape (rm2)
@@ -182,11 +185,11 @@ def _gru_reset_before(suffix: str, precision: Precision) -> str:
   triple = Add (double, single)
   sigmoid, tanh, magnitude, all = edgernn.GateTables ()
 {_CANDIDATE_TABLES}
-{_scan("hp", body, "h1", "h0", "p")}
+{_scan(body, "p", lengths=lengths)}
 {_after()}""")  # fmt: skip
 
 
-def _rnn(suffix: str, precision: Precision, *, relu: bool) -> str:
+def _rnn(suffix: str, precision: Precision, *, relu: bool, lengths: bool) -> str:
     body = f"""
 {state_product("hp", "r", "rm", "u", precision)}
   a = Add (u, pt)
@@ -200,7 +203,8 @@ def _rnn(suffix: str, precision: Precision, *, relu: bool) -> str:
   sigmoid, tanh, magnitude, all = edgernn.GateTables ()
   states = Add (tanh, offset)""", "state_unit", "r, rm, h"  # fmt: skip
         body += "  hn = Gather (states, g)"
-    return function_text(f"<reverse> (x, xc, xi, w, wm, wb, {inputs}) => (y, hk)", f"""
+    head = signature(f"x, xc, xi, w, wm, wb, {inputs}", "y, hk", lengths=lengths)
+    return function_text(head, f"""
 {_before(suffix, precision)}{tables}
-{_scan("hp", body, "h1", "h0", "p")}
+{_scan(body, "p", lengths=lengths)}
 {_after(unit)}""")  # fmt: skip
