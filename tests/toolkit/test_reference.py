@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.graphs import draw_parameters, normal, recurrent_model, run_onnx
+from helpers.graphs import Floats, draw_parameters, normal, recurrent_model, run_onnx
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
@@ -48,6 +48,30 @@ def test_float_cells_equal_onnxruntime(
         np.testing.assert_allclose(got["y"][turn, d], y, atol=2e-5, rtol=2e-5)
         for letter, value in zip(letters, last, strict=True):
             np.testing.assert_allclose(got[f"{letter}k"][d], value, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("form", FORMS)
+def test_lengths_mean_what_they_do_in_onnxruntime(form: str, direction: str) -> None:
+    cell, attributes, options = FORMS[form]
+    parameters, lengths = draw_parameters(cell, inputs=4, hidden=5), [3, 6, 0, 1]
+    assert parameters.b is not None
+    weights = reference.float_weights(parameters.w[0], parameters.r[0], parameters.b[0])
+    turn = slice(None, None, -1 if direction == "reverse" else 1)
+
+    def run(x: Floats, *starts: Floats) -> list[Floats]:
+        y, *last = getattr(reference, cell)(x[turn], weights, *starts, **options)
+        return [y[turn], *last]
+
+    x, letters = normal(1, 6, 4, 4), "hc" if cell == "lstm" else "h"
+    starts = [normal(seed, 1, 4, 5, scale=0.3) for seed, _ in enumerate(letters)]
+    given = {4: ("lens", np.array(lengths, np.int32))}
+    model = recurrent_model(cell, parameters, direction=direction, extra_inputs=given, **attributes)
+    got = run_onnx(model, {"x": x, **dict(zip(letters, starts, strict=True))})
+    want = reference.with_lengths(run, x, lengths, *(start[0] for start in starts))
+    np.testing.assert_allclose(got["y"][:, 0], want[0], atol=2e-5)
+    for letter, value in zip(letters, want[1:], strict=True):
+        np.testing.assert_allclose(got[f"{letter}k"][0], value, atol=2e-5)
 
 
 @pytest.mark.parametrize("form", ["lstm", "gru", "gru-reset-before", "rnn"])

@@ -7,8 +7,9 @@ those with 8-bit weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,38 @@ def rnn(
     for t in range(len(x)):
         h = y[t] = activation(before[t] + weights.recurrent(h))
     return y, h
+
+
+def with_lengths(
+    run: Callable[..., Sequence[NDArray[Any]]],
+    x: Floats,
+    lengths: Sequence[int],
+    *starts: NDArray[Any],
+) -> tuple[NDArray[Any], ...]:
+    """Run each row of ``x [T, B, I]`` over its own steps: what ``sequence_lens`` means.
+
+    Args:
+        run: Runs ``x [t, 1, I]`` from states ``[..., 1, H]``; returns ``y [t, ..., 1, H]`` and the
+            last states. A layer that walks backwards does so in here.
+        x: Sequences; what lies beyond a row's length does not count.
+        lengths: Steps of each row, 0 to T.
+        starts: First states ``[..., B, H]``; a row of length 0 starts, and ends, at 0.
+
+    Returns:
+        ``y [T, ..., B, H]``, 0 beyond a row's length, and the last states.
+
+    Example:
+        >>> y, h, c = with_lengths(lambda x, h, c: lstm(x, weights, h, c), x, [5, 3], h, c)
+    """
+    rows = []
+    for row, length in enumerate(lengths):
+        one = slice(row, row + 1)
+        first = [start[..., one, :] if length else start[..., one, :] * 0 for start in starts]
+        y, *lasts = run(x[:length, one], *first)
+        padded = np.zeros((len(x), *y.shape[1:]), y.dtype)
+        padded[:length] = y
+        rows.append((padded, *lasts))
+    return tuple(np.concatenate(parts, axis=-2) for parts in zip(*rows, strict=True))
 
 
 def float_weights(w: Floats, r: Floats, b: Floats) -> Weights:

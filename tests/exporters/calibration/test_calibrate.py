@@ -200,6 +200,32 @@ def test_sequences_of_different_lengths_each_start_at_the_initial_state(
     assert (together.sequences, together.steps) == (3, 107)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("cell", "activation"), [("lstm", ""), ("gru", ""), ("rnn", "Relu")])
+def test_steps_beyond_the_length_of_a_row_do_not_count(
+    tmp_path: Path, cell: str, activation: str, method: str
+) -> None:
+    parameters = draw_parameters(cell, inputs=3, hidden=4, directions=2, seed=2)
+    attributes: dict[str, Any] = {"activations": [activation] * 2} if activation else {}
+    x, lengths = normal(3, 120, 3, 3), np.array([120, 0, 70], np.int32)
+    for row, length in enumerate(lengths):
+        x[length:, row] = 1e30
+    padded, cut = (
+        recurrent_model(
+            cell, parameters, states=False, direction="bidirectional", extra_inputs=extra,
+            **attributes,
+        )
+        for extra in ({4: ("lens", lengths)}, None)
+    )  # fmt: skip
+    found = calibrate(save(padded, tmp_path), [{"x": x}], method=method, load=open_cpu)
+    rows = [{"x": x[:length, row : row + 1]} for row, length in enumerate(lengths) if length]
+    want = calibrate(save(cut, tmp_path), rows, method=method, load=open_cpu)
+    for key in ("low", "high", "largest_cell", "largest_state"):
+        got = getattr(found.of("cell"), key)
+        np.testing.assert_allclose(got, getattr(want.of("cell"), key), rtol=1e-5, err_msg=key)
+    assert found.saturation["cell"] == pytest.approx(want.saturation["cell"])
+
+
 def test_a_convolution_has_one_range_around_zero(tmp_path: Path) -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1])
     model = make_model(

@@ -63,7 +63,6 @@ SIX = np.zeros((1, 3 * 6), np.float32)
         ("gru", {"clip": 3.0}, "clip is set"),
         ("lstm", {"extra_inputs": {7: ("P", SIX)}}, "peepholes are given"),
         ("lstm", {"input_forget": 1}, "input_forget is set"),
-        ("gru", {"extra_inputs": {4: ("lens", np.array([3, 3], np.int32))}}, "sequence_lens"),
         ("gru", {"activations": ["HardSigmoid", "Tanh"]}, "activations other than the default"),
         ("lstm", {"activations": ["Sigmoid", "Tanh", "Relu"]}, "activations other than the"),
         ("rnn", {"activations": ["Sigmoid"]}, "activations other than one of Tanh and Relu"),

@@ -66,3 +66,11 @@ def test_random_inputs_follow_the_axes() -> None:
     assert {name: value.shape for name, value in made.items()} == {"x": (2, 9, 4), "i": (9, 2)}
     assert made["i"].dtype == np.int64
     assert set(made["i"].ravel()) == {0, 1}
+
+
+def test_random_inputs_have_valid_lengths() -> None:
+    specs = (TensorSpec("x", "float32", ("N", "T", 4)), TensorSpec("n", "int32", ("N",)))
+    axes = {"x": Axes(0, 1), "n": Axes(0, None)}
+    made = random_inputs(specs, axes, batch=3, steps=9, lengths="n")
+    assert made["n"].tolist() == [9, 5, 1]
+    assert made["n"].dtype == np.int32
