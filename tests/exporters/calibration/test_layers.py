@@ -34,13 +34,21 @@ def test_recurrent_layers_are_found_with_their_weights(cell: str, direction: str
     }[direction]  # fmt: skip
 
 
+def test_a_layer_knows_where_the_lengths_of_its_rows_are() -> None:
+    parameters = draw_parameters("gru", inputs=3, hidden=5)
+    given = {4: ("lens", np.array([3], np.int32))}
+    (layer,) = find_layers(recurrent_model("gru", parameters, extra_inputs=given))
+    assert layer.lengths == "lens"
+    (layer,) = find_layers(recurrent_model("gru", parameters))
+    assert layer.lengths == ""
+
+
 @pytest.mark.parametrize(
     ("cell", "extra", "attributes"),
     [
         ("lstm", {}, {"clip": 2.0}),
         ("lstm", {}, {"input_forget": 1}),
         ("lstm", {7: ("p", np.zeros((1, 15), np.float32))}, {}),
-        ("lstm", {4: ("lengths", np.array([3], np.int32))}, {}),
         ("gru", {}, {"activations": ["HardSigmoid", "Tanh"]}),
         ("rnn", {}, {"activations": ["Affine"]}),
     ],
