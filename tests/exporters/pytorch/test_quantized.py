@@ -13,7 +13,8 @@ import pytest
 import torch
 from helpers.modules import Tagger
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from edgernn.errors import ModelError
 from edgernn.integer import (
@@ -118,6 +119,43 @@ def test_quantized_file_returns_the_bits_of_the_module(
     with torch.no_grad():
         want = module(x).numpy()
     np.testing.assert_array_equal(open_cpu(small).run({"x": x.numpy()})["y"], want)
+
+
+class Sentences(nn.Module):
+    """Bidirectional layer over rows of different lengths, and a head over their last states."""
+
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.rnn = getattr(nn, cell)(5, 6, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        y, last = self.rnn(packed)
+        h = last[0] if isinstance(last, tuple) else last
+        padded = pad_packed_sequence(y, batch_first=True)[0]
+        return self.head(torch.cat([h[0], h[1]], dim=-1)), padded
+
+
+@pytest.mark.parametrize("precision", INTEGER)
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_packed_sequences_keep_the_bits_of_the_module(
+    tmp_path: Path, cell: str, precision: str
+) -> None:
+    torch.manual_seed(0)
+    module = to_quantized(Sentences(cell), precision).eval()
+    lengths = torch.tensor([9, 2, 30, 17])
+    with observing(module):
+        module(torch.randn(4, 30, 5), lengths)
+    model, small = tmp_path / "m.onnx", tmp_path / "q.onnx"
+    export(module, (torch.zeros(2, 10, 5), torch.tensor([10, 4])), model, load=open_cpu)
+    assert not quantize(model, small, precision=precision, load=open_cpu).kept
+    x = 2 * torch.randn(4, 30, 5)
+    with torch.no_grad():
+        want = module(x, lengths)
+    got = open_cpu(small).run({"x": x.numpy(), "lengths": lengths.numpy()})
+    for have, value in zip(got.values(), want, strict=True):
+        np.testing.assert_array_equal(have, value.numpy())
 
 
 def test_ranges_travel_with_the_other_metadata(tmp_path: Path) -> None:
