@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.c_runner import FLAGS, SANITIZE, CProgram
 from helpers.graphs import draw_parameters, recurrent_model, run_onnx
 from helpers.lengths import CELLS, DIRECTIONS, PRECISIONS, draw_feeds, quantized_layer
 from helpers.quantized import assert_same, ranges_for, rewritten
@@ -56,6 +57,20 @@ def test_generated_code_returns_what_onnx_runtime_does(
     else:  # one tanh that differs in its last bit may move a rounding
         for key, value in want.items():
             np.testing.assert_allclose(got[key], value, atol=0.01, err_msg=key)
+
+
+@pytest.mark.parametrize(("name", "precision"), [("lstm", "int8"), ("gru", "int8-dynamic")])
+def test_it_has_no_warnings_and_stays_within_its_memory(
+    name: str, precision: str, tmp_path: Path
+) -> None:
+    sizes, lengths = (3, 5), [4, 0, 2]
+    model = quantized_layer(name, precision, "bidirectional", sizes, 1, lengths)
+    feeds = draw_feeds(name, "bidirectional", sizes, 4, 3, 1)
+    want = run_onnx(model, feeds)
+    path = write(model, tmp_path / "model.onnx", 4, 3)
+    program = CProgram(path, tmp_path / "c", flags=[*FLAGS, *SANITIZE])
+    for key, value in program.run(feeds).items():
+        np.testing.assert_allclose(value, want[key], atol=1e-6, err_msg=key)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8-dynamic", "int8"])
