@@ -24,7 +24,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from edgernn import reference
+from edgernn.contract import Axes, Contract, StreamSpec
 from edgernn.errors import InputError, ModelError, UsageError
+from edgernn.metadata import Metadata
 from edgernn_exporters.calibration import METHODS, calibrate, capture
 from edgernn_runtimes import load
 
@@ -224,6 +226,28 @@ def test_steps_beyond_the_length_of_a_row_do_not_count(
         got = getattr(found.of("cell"), key)
         np.testing.assert_allclose(got, getattr(want.of("cell"), key), rtol=1e-5, err_msg=key)
     assert found.saturation["cell"] == pytest.approx(want.saturation["cell"])
+
+
+def test_only_valid_steps_are_counted(tmp_path: Path) -> None:
+    parameters = draw_parameters("gru", inputs=3, hidden=4)
+    given = {4: ("lens", np.array([1], np.int32))}
+    model = recurrent_model("gru", parameters, states=False, extra_inputs=given)
+    (constant,) = (item for item in model.graph.initializer if item.name == "lens")
+    model.graph.initializer.remove(constant)
+    model.graph.input.append(
+        helper.make_tensor_value_info("lens", onnx.TensorProto.INT32, ["batch"])
+    )
+    stream = StreamSpec(
+        causal=False, inputs={"x": Axes(1, 0), "lens": Axes(0, None)},
+        outputs={"y": Axes(2, 0), "hk": Axes(1, None)}, lengths="lens",
+    )  # fmt: skip
+    helper.set_model_props(model, Metadata(Contract((), stream)).to_props())
+    path, x = save(model, tmp_path), normal(1, 90, 2, 3)
+    lengths = np.array([90, 20], np.int32)
+    found = calibrate(path, [{"x": x, "lens": lengths}], load=open_cpu)
+    assert (found.sequences, found.steps) == (2, 110)
+    with pytest.raises(InputError, match="99"):
+        calibrate(path, [{"x": x, "lens": lengths - np.int32([11, 0])}], load=open_cpu)
 
 
 def test_a_convolution_has_one_range_around_zero(tmp_path: Path) -> None:
