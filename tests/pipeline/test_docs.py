@@ -8,6 +8,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -19,7 +20,9 @@ from helpers.cli import Cli
 
 import edgernn
 from edgernn import api
+from edgernn.errors import UsageError
 from edgernn.tasks import TASKS, get_task
+from edgernn.tasks.base import DataSource
 from edgernn.training import TrainOptions, advised
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +69,7 @@ def test_files_named_in_documents_exist() -> None:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Run a page's commands in order in a folder, as a shell does."""
+    """Run a page's commands in order in a folder and a shell; training is cut to one epoch."""
     commands = [command for block in blocks(page, "sh") for command in commands_of(block)]
     assert len(commands) > 5
     for command in commands:
@@ -127,6 +130,8 @@ def test_the_task_that_contributing_shows_is_whole(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(TASKS, "parity", "parity:TASK")
     task = get_task("parity")
+    with pytest.raises(UsageError, match="generates its data"):
+        task.splits(DataSource(folder=tmp_path))
     run = edgernn.train("parity", advised(task), TrainOptions(tmp_path / "run"))
     assert run.best is not None
     assert run.best.validation > 0.99  # it learns what it is for
@@ -141,24 +146,29 @@ def test_the_task_that_contributing_shows_is_whole(
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in a folder of its own, on one thread, and import from there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    return tmp_path
+    yield tmp_path
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # a user's Python does not stop at warnings
-@pytest.mark.parametrize("name", ["tutorial-int8", "your-pytorch-model", "your-onnx-file"])
-def test_a_page_runs_from_top_to_bottom(here: Path, name: str, cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("name", "snippets"),
+    [("tutorial-int8", 1), ("your-pytorch-model", 3), ("your-onnx-file", 3)],
+)
+def test_a_page_runs_from_top_to_bottom(here: Path, name: str, snippets: int, cli: Cli) -> None:
     ran = []
     for kind, text in FENCE.findall((ROOT / "docs" / f"{name}.md").read_text()):
         run_here(kind, text, cli)
         ran.append(kind)
     assert ran.count("sh") >= 1
-    assert ran.count("python") >= 1
+    assert ran.count("python") >= snippets
 
 
 @pytest.mark.slow

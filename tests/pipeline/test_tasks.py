@@ -47,6 +47,8 @@ def test_a_task_goes_from_training_to_a_report(tmp_path: Path, cli: Cli, name: s
     if name == "translate":
         text = ("run", str(small), "--text", "a man runs", "--max-steps", "5")
         assert cli(*text).out == cli(*text, "--target", "native").out
+        refused = cli("quantize", str(model), "--auto", "-o", str(tmp_path / "auto.onnx"))
+        assert (refused.code, "--layer" in refused.err) == (2, True)
         inputs = ("--fix", "source=7", "--scenario", "step", "--target", "native")
     else:
         given = task.read(Path(sample), edgernn.load(model).metadata.preprocessing or {})

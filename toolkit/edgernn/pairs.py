@@ -13,9 +13,17 @@ from typing import Any
 import numpy as np
 
 from edgernn.contract import Axes, Contract, StateSpec, TensorSpec
-from edgernn.errors import ContractError, InputError, ModelError
+from edgernn.errors import ContractError, InputError, ModelError, UsageError
 from edgernn.integer.activations import LIMIT
 from edgernn.sessions import Array, Arrays, Session, Stream
+
+
+def lone_decoder(where: str) -> UsageError:
+    """Say that a file is a decoder and its encoder is not known."""
+    return UsageError(
+        f"{where} is the decoder of a pair, which does nothing without its encoder; name that "
+        f"(--encoder), or put it beside as NAME.encoder.onnx"
+    )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def cached(
     sequences: Iterable[Mapping[str, Array]],
     method: str,
     make: Callable[[], Ranges],
+    *,
+    encoder: str | os.PathLike[str] | None = None,
 ) -> Ranges:
     """Return the kept ranges if model, data and method are the same, else make and keep them.
 
@@ -39,6 +41,7 @@ def cached(
         sequences: The data.
         method: How ranges are chosen.
         make: Calibrates.
+        encoder: Where the model is a decoder: what it gets its inputs from.
     """
     path = cache_path(source)
     key = {
@@ -46,6 +49,7 @@ def cached(
         "model_sha256": sha256_of(source),
         "data_sha256": _digest(sequences),
         "method": method,
+        "encoder_sha256": None if encoder is None else sha256_of(encoder),
     }
     with suppress(OSError, ValueError, KeyError, TypeError, EdgernnError):
         kept = json.loads(path.read_text())

@@ -20,7 +20,7 @@ from edgernn.sessions import Array, Session
 from edgernn.tasks.base import DataSource
 from edgernn_exporters.calibration.cache import cached
 from edgernn_exporters.calibration.capture import Captured, capture, write_capturing
-from edgernn_exporters.calibration.decoders import decoder_play
+from edgernn_exporters.calibration.decoders import decoder_play, encoder_for
 from edgernn_exporters.calibration.layers import Layer, find_layers
 from edgernn_exporters.calibration.methods import METHODS, SAMPLED, choose
 from edgernn_exporters.calibration.recurrence import RecurrenceStatistics
@@ -78,9 +78,9 @@ def calibrate(
         counter = _Counter(metadata)
         with ExitStack() as opened:
             play = None
-            if encoder is not None or metadata.pair is not None:
-                reader = opened.enter_context(closing(load(_encoder(source, encoder))))
-                play = decoder_play(source, _encoder(source, encoder), reader)
+            if (path_encoder := encoder_for(source, metadata, encoder)) is not None:
+                reader = opened.enter_context(closing(load(path_encoder)))
+                play = decoder_play(source, path_encoder, reader)
             calls = opened.enter_context(
                 closing(capture(path, layers, counter.count(sequences), load, play))
             )
@@ -110,7 +110,7 @@ def _prepare(source: str | os.PathLike[str], path: Path) -> tuple[tuple[Layer, .
             f"{source} has precision {metadata.precision} already; calibrate the float32 file that "
             f"it was made from"
         )
-    untie(model)  # as the quantization will
+    untie(model, lambda node: True)  # as the quantization may
     outline = tuple(replace(layer, recurrent=None) for layer in find_layers(model))
     if not outline:
         raise ModelError(
@@ -150,18 +150,10 @@ def calibrate_file(
         >>> calibrate_file("kw.onnx", "task:keywords", load=edgernn.load).steps
     """
     metadata = read_model(source)[1]
+    path_encoder = encoder_for(source, metadata, encoder)
     sequences = read_sequences(data, metadata, samples=samples, source=data_source)
     run = partial(calibrate, source, sequences, method=method, encoder=encoder, load=load)
-    return cached(source, sequences, method, run)
-
-
-def _encoder(source: str | os.PathLike[str], encoder: str | os.PathLike[str] | None) -> Path:
-    if encoder is None:
-        raise UsageError(
-            f"{source} is the decoder of a pair, whose ranges depend on what its encoder reads; "
-            f"name the encoder (--encoder)"
-        )
-    return Path(encoder)
+    return cached(source, sequences, method, run, encoder=path_encoder)
 
 
 class _Counter:
@@ -169,6 +161,7 @@ class _Counter:
 
     def __init__(self, metadata: Metadata) -> None:
         contract = metadata.contract
+        self._lengths = contract.stream.lengths if contract else None
         self._places = dict(contract.stream.inputs) if contract else {}
         if metadata.pair is not None:  # its sequences have the encoder's inputs, and tokens
             self._places = {metadata.pair["token"]: Axes(batch=0, time=1)}
@@ -184,9 +177,8 @@ class _Counter:
             times = [inputs[name].shape[place.time] for name, place in places.items()
                      if place.time is not None]  # fmt: skip
             self.sequences += rows[0] if rows else 1
-            lengths = self._contract.stream.lengths if self._contract else None
-            if lengths is not None:
-                self.steps += int(inputs[lengths].sum())
+            if self._lengths is not None:
+                self.steps += int(inputs[self._lengths].sum())
             else:
                 self.steps += (rows[0] if rows else 1) * (times[0] if times else 0)
 

@@ -109,12 +109,12 @@ def _of_task(
         place += size
         if metadata.pair is not None:
             link = PairLink.from_json(metadata.pair, "the model")
-            yield from (_forced(batch, row, link) for row in taken)
+            yield from (_teacher_forced(batch, row, link) for row in taken)
         elif len(taken):
             yield {key: value[taken] for key, value in batch.inputs.items()}
 
 
-def _forced(batch: Batch, row: int, link: PairLink) -> Arrays:
+def _teacher_forced(batch: Batch, row: int, link: PairLink) -> Arrays:
     """Return the encoder's inputs of one row, and the tokens that its decoder should see."""
     if batch.targets.ndim != 2 or link.start is None:
         raise UsageError(
@@ -149,9 +149,9 @@ def _of_npz(path: Path, metadata: Metadata, samples: int) -> list[Arrays]:
     numbered = _numbered(path, arrays)
     if numbered:
         return [numbered[number] for number in _spread(len(numbered), samples)]
-    if metadata.pair is not None:  # where the encoder has its rows is not known here
-        return [arrays]
     batches = {name: place.batch for name, place in places.items() if place.batch is not None}
+    if metadata.pair is not None:  # what the places of the encoder's rows are is not known here
+        batches = dict.fromkeys(arrays, 0)
     rows = [arrays[name].shape[axis] for name, axis in batches.items()
             if name in arrays and axis < arrays[name].ndim]  # fmt: skip
     if not rows:

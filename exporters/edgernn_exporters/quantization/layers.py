@@ -61,14 +61,37 @@ def is_layer(graph: GraphEditor, node: onnx.NodeProto) -> bool:
 
 
 def is_embedding(graph: GraphEditor, node: onnx.NodeProto) -> bool:
-    """Tell whether a Gather takes rows from a constant float table ``[V, E]`` read as such only."""
+    """Tell whether a Gather takes rows from a constant float table ``[V, E]``.
+
+    Others may read the table likewise, or turned, as a linear layer does.
+    """
     table = graph.constant(node.input[0])
-    return table is not None and table.ndim == 2 and all(
-        user.op_type == "Gather" and list(user.input).count(node.input[0]) == 1
-        and user.input[0] == node.input[0] and all(a.name != "axis" or a.i in (0, -2)
-                                                   for a in user.attribute)
+    if table is None or table.ndim != 2:
+        return False
+    return all(
+        user.op_type == "Transpose" or _takes_rows(user, node.input[0])
         for user in graph.consumers(node.input[0])
-    )  # fmt: skip
+    )
+
+
+def _takes_rows(node: onnx.NodeProto, table: str) -> bool:
+    return (
+        node.op_type == "Gather"
+        and node.input[0] == table
+        and node.input[1] != table
+        and all(entry.name != "axis" or entry.i in (0, -2) for entry in node.attribute)
+    )
+
+
+def require_untied(graph: GraphEditor, node: onnx.NodeProto) -> None:
+    """Check that an embedding has a table of its own (see `ties.untie`).
+
+    Raises:
+        KeepError: It has not.
+    """
+    turned = [user for user in graph.consumers(node.input[0]) if user.op_type == "Transpose"]
+    if node.op_type == "Gather" and turned:
+        raise KeepError("its table is also that of a linear layer, and not both become integers")
 
 
 @dataclass(frozen=True)

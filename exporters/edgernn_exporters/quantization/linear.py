@@ -49,7 +49,7 @@ def read_linear(graph: GraphEditor, node: onnx.NodeProto, most: int | None = Non
 def _read_matmul(graph: GraphEditor, node: onnx.NodeProto, most: int | None) -> Linear:
     weight = graph.constant(node.input[1])
     if weight is None or weight.ndim != 2:
-        raise KeepError("the second factor is not a constant float matrix")
+        raise KeepError("the second factor is not a constant float matrix of its own")
     require_few_inputs(len(weight), most)
     output, bias = node.output[0], None
     add = graph.sole_consumer(output, "Add")

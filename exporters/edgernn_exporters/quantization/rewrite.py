@@ -20,6 +20,7 @@ from edgernn_exporters.quantization.layers import (
     KeptFloat,
     is_layer,
     name_of,
+    require_untied,
 )
 from edgernn_exporters.quantization.states import States
 from edgernn_exporters.quantization.ties import untie
@@ -91,8 +92,7 @@ def rewrite(
     forms = {name: PRECISIONS[name] for name in sorted(choice.precisions())}
     states = States(contract)
     tables = {name: form.rewrites(ranges, states) for name, form in forms.items()}
-    if all("Gather" in table for table in tables.values()):  # else both stay, one of them float
-        untie(model)
+    untie(model, lambda node: _is_integer(choice, node))
     graph = GraphEditor(model, max((form.opset for form in forms.values()), default=0))
     choice.check([name_of(node) for node in graph.nodes() if is_layer(graph, node)])
     layers: dict[str, str] = {}
@@ -105,6 +105,7 @@ def rewrite(
         name = name_of(node)
         try:
             precision = choice.of(name)
+            require_untied(graph, node)
             nodes.extend(_rewrite_for(tables, precision, node)(graph, node))
             layers[name] = precision
         except KeepError as reason:
@@ -114,6 +115,13 @@ def rewrite(
     if len(kept) < len(layers):
         graph.finish(nodes)
     return Rewritten(layers, tuple(kept), states.contract)
+
+
+def _is_integer(choice: Choice, node: onnx.NodeProto) -> bool:
+    try:
+        return choice.of(name_of(node)) in INTEGER
+    except KeepError:
+        return False
 
 
 def _rewrite_for(

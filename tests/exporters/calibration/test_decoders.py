@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import edgernn
 from edgernn.errors import ContractError, InputError, UsageError
 from edgernn.npz import write_npz
-from edgernn_exporters.calibration import calibrate, read_sequences
+from edgernn_exporters.calibration import calibrate, calibrate_file, read_sequences
 from edgernn_exporters.inspection import inspect
 from edgernn_runtimes import load
 
@@ -93,13 +93,18 @@ def test_what_is_missing_is_named(tmp_path: Path, pair: tuple[Path, nn.Module, n
     folder, encoder, _ = pair
     run = partial(calibrate, folder / "decoder.onnx", load=open_cpu)
     whole = sentences(2)
-    with pytest.raises(UsageError, match="name the encoder"):
+    with pytest.raises(UsageError, match=r"is the decoder of a pair, .* name that"):
         run([whole])
     beside = {"encoder": folder / "encoder.onnx"}
     with pytest.raises(InputError, match=r"sequence 0: .*'token', integers"):
         run([{"x": whole["x"]}], **beside)
     with pytest.raises(InputError, match="'token' has 3 rows, the encoder's inputs have 2"):
         run([{"x": whole["x"], "token": sentences(3)["token"]}], **beside)
+    for wrong in (-1, 12):
+        tokens = whole["token"].copy()
+        tokens[1, 5:] = wrong
+        with pytest.raises(InputError, match="the decoder knows 0 to 11; give sequences of diff"):
+            run([{"x": whole["x"], "token": tokens}], **beside)
     other = tmp_path / "other.onnx"
     edgernn.export(encoder, (torch.arange(6).remainder(5)[None],), other)
     with pytest.raises(ContractError, match="was exported with the encoder of"):
@@ -108,10 +113,29 @@ def test_what_is_missing_is_named(tmp_path: Path, pair: tuple[Path, nn.Module, n
         calibrate(folder / "encoder.onnx", [whole], encoder=other, load=open_cpu)
 
 
-def test_sentences_of_a_file_are_not_cut_apart(
+def test_sentences_of_a_file_are_drawn_together(
     tmp_path: Path, pair: tuple[Path, nn.Module, nn.Module]
 ) -> None:
     metadata = inspect(pair[0] / "decoder.onnx").metadata
-    write_npz(tmp_path / "data.npz", sentences(6))
+    whole = sentences(6)
+    write_npz(tmp_path / "data.npz", whole)
     (found,) = read_sequences(tmp_path / "data.npz", metadata, samples=2)
-    assert {name: len(value) for name, value in found.items()} == {"x": 6, "token": 6}
+    rows = [int((whole["x"] == row).all(axis=1).argmax()) for row in found["x"]]
+    assert len(set(rows)) == 2
+    np.testing.assert_array_equal(found["token"], whole["token"][rows])
+
+
+def test_kept_ranges_are_those_of_one_encoder(
+    tmp_path: Path, pair: tuple[Path, nn.Module, nn.Module]
+) -> None:
+    folder = pair[0]
+    for name in ("encoder.onnx", "decoder.onnx"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    write_npz(tmp_path / "data.npz", sentences(3))
+    run = partial(calibrate_file, tmp_path / "decoder.onnx", tmp_path / "data.npz", load=open_cpu)
+    first = run(encoder=tmp_path / "encoder.onnx")
+    small = tmp_path / "encoder.fp16.onnx"
+    edgernn.quantize(tmp_path / "encoder.onnx", small, precision="fp16")
+    assert run(encoder=small) != first  # not taken from the file beside the decoder
+    with pytest.raises(UsageError, match="name that"):
+        run()

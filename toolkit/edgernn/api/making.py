@@ -208,8 +208,10 @@ def quantize(
     ranges = None
     if calibration is not None:
         ranges = _calibrated(source, calibration, samples, method, data, encoder)
-    elif samples is not None or method is not None:
-        raise UsageError("samples and method say how to calibrate; give calibration data with them")
+    elif samples is not None or method is not None or encoder is not None:
+        raise UsageError(
+            "samples, method and encoder say how to calibrate; give calibration data with them"
+        )
     return run_quantize(
         source,
         path,
@@ -266,7 +268,7 @@ def search(
         ``require_chosen()`` raises.
 
     Raises:
-        UsageError: The file names no task, or an option does not fit the target.
+        UsageError: The file names no task or is a decoder, or an option does not fit the target.
         TargetUnavailable: The target or optuna is not on this machine.
         Interrupted: The user stopped it; what was measured is kept.
 
@@ -281,6 +283,11 @@ def search(
     from edgernn_exporters.search import search as run_search
 
     metadata, open_one = inspect(source).metadata, one_thread()
+    if metadata.pair is not None:
+        raise UsageError(
+            f"{source} is the decoder of a pair, which is not searched for; choose the precisions "
+            f"of its layers with --layer"
+        )
     found, splits = task_data(metadata, str(source), task, data)
     cost = step_cost(target, max_latency_us, max_instructions)
     ranges = None

@@ -12,7 +12,7 @@ from edgernn.comparison import Comparison, compare_outputs
 from edgernn.decoding import as_symbols, greedy
 from edgernn.drift import Drift, measure_drift
 from edgernn.errors import UsageError
-from edgernn.pairs import Pair
+from edgernn.pairs import Pair, lone_decoder
 from edgernn.sessions import Array, Arrays, Session
 from edgernn.tasks.base import LONGEST, DataSource
 
@@ -126,10 +126,7 @@ def evaluate(
         model, where = open_pair(encoder, path, target, **options), str(path)
     session = model.encoder if isinstance(model, Pair) else model
     if session.metadata.pair is not None:
-        raise UsageError(
-            f"{where} is the decoder of a pair, which cannot be judged alone; name its encoder "
-            f"(--encoder), or put it beside as NAME.encoder.onnx"
-        )
+        raise lone_decoder(where)
     found, splits = task_data(session.metadata, where, task, source)
     if split not in splits:
         raise UsageError(f"no split {split!r}; the splits are {', '.join(splits)}")

@@ -88,7 +88,7 @@ def command(
     }  # fmt: skip
     if auto is not None:
         if encoder is not None:
-            raise UsageError("--auto does not search for decoders; leave --encoder out")
+            raise UsageError("--encoder is for decoders, which --auto does not search for")
         search_and_report(source, output, auto, as_json, options)
         return
     result = api.quantize(source, output, precision=precision, encoder=encoder, **options)

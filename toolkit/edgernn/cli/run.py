@@ -75,6 +75,7 @@ def command(
     from edgernn.cli.counts import counts_of, render_counts
     from edgernn.cli.inputs import read_inputs, read_text
     from edgernn.npz import write_npz
+    from edgernn.pairs import lone_decoder
     from edgernn.streaming import run_in_chunks
 
     if chunk is not None and not stream:
@@ -102,10 +103,7 @@ def command(
         raise UsageError("--beam is for a decoder; add --encoder")
     session = api.load(model, target, **options)
     if text is not None and session.metadata.pair is not None:
-        raise UsageError(
-            f"{model} is the decoder of a pair; name its encoder with --encoder, or put it beside "
-            "as NAME.encoder.onnx"
-        )
+        raise lone_decoder(str(model))
     if text is not None and (further := _go_on(session, text, max_steps or DEFAULT_STEPS)):
         print_json({"text": text + further}) if as_json else click.echo(text + further)
         return

@@ -29,6 +29,18 @@ class RemoteFile:
     sha256: str
 
 
+def require_generated(task: str, source: DataSource) -> None:
+    """Refuse a source of data for a task that generates its own.
+
+    Raises:
+        UsageError: One was named.
+    """
+    if source != DataSource():
+        raise UsageError(
+            f"task {task} generates its data; leave --data, --download and --holdout out"
+        )
+
+
 def folder_of(task: str, source: DataSource, files: Sequence[RemoteFile], name: str) -> Path | None:
     """Return where the real data of a task without groups lie, downloaded if that was asked for.
 

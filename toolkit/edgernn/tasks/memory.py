@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgernn.errors import InputError, UsageError
+from edgernn.errors import InputError
 from edgernn.tasks.base import (
     PADDING,
     Arrays,
@@ -28,6 +28,7 @@ from edgernn.tasks.base import (
     Split,
     same_preprocessing,
 )
+from edgernn.tasks.fetch import require_generated
 from edgernn.tasks.outputs import output_of
 from edgernn.tasks.tables import read_csv, write_csv
 
@@ -320,10 +321,7 @@ def _one_hot(symbols: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def _generated(task: str, steps: int, source: DataSource) -> Mapping[str, GeneratedSplit]:
-    if source != DataSource():
-        raise UsageError(
-            f"task {task} generates its data; leave --data, --download and --holdout out"
-        )
+    require_generated(task, source)
     sizes = {"train": _TRAIN, "validation": _HELD, "test": _HELD}
     return {
         name: GeneratedSplit(task, steps, size, number)

@@ -68,9 +68,10 @@ def cross_entropy_of_steps(
 def ctc(outputs: Tensor, lengths: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
     """Compare logits of every frame with a sequence of symbols that is not aligned to them.
 
-    In a row's first frames only the blank is right: 20 of them, or a quarter of the row if that is
-    less. Without this, a network that reads forward alone says some first symbol at frame 0, the
-    one place it is sure of, and then has no reason to listen for it.
+    In a row's first frames only the blank is right: 20 of them, or a quarter of the row or half of
+    the frames that its symbols leave over, if that is less. Without this, a network that reads
+    forward alone says some first symbol at frame 0, the one place it is sure of, and then has no
+    reason to listen for it.
 
     Source: Graves et al., "Connectionist temporal classification", ICML 2006.
 
@@ -86,12 +87,13 @@ def ctc(outputs: Tensor, lengths: Tensor, targets: Tensor, label_smoothing: floa
     blank = outputs.shape[2] - 1
     counts = (targets != PADDING).sum(dim=1)
     again = ((targets[:, 1:] == targets[:, :-1]) & (targets[:, 1:] != PADDING)).sum(dim=1)
-    silent = torch.minimum(lengths // 4, lengths - counts - again).clamp(0, _SILENT_FRAMES)
+    spare = lengths - counts - again
+    silent = torch.minimum(lengths // 4, spare // 2).clamp(0, _SILENT_FRAMES)
     early = torch.arange(outputs.shape[1], device=outputs.device) < silent[:, None]
     symbols = torch.arange(outputs.shape[2], device=outputs.device) != blank
-    chances = outputs.log_softmax(dim=2).masked_fill(early[:, :, None] & symbols, _NEVER)
+    log_probs = outputs.log_softmax(dim=2).masked_fill(early[:, :, None] & symbols, _NEVER)
     losses = functional.ctc_loss(
-        chances.transpose(0, 1),
+        log_probs.transpose(0, 1),
         targets.clamp(min=0),
         lengths,
         counts,
