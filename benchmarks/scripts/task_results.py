@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     source = DataSource(folder=arguments.data)
     folder = arguments.work / f"{arguments.task}-seed{arguments.seed}"
     options = TrainOptions(folder, arguments.seed, source=source, resume=True)
-    started = time.monotonic()
     run = edgernn.train(arguments.task, advised(task), options)
-    seconds = time.monotonic() - started
+    seconds = sum(record.seconds for record in run.history)
     model = folder / "model.onnx"
     export_run(folder, model)
     files = [model, *filter(None, [encoder_of(model)])]
