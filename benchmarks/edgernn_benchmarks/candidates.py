@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,13 @@ import numpy as np
 from edgernn.comparison import compare_outputs
 from edgernn.errors import ContractError, InputError
 from edgernn.sessions import Arrays, Emulated, Measurement, Session
-from edgernn_benchmarks.inputs import make_inputs, run_whole, split_steps
+from edgernn_benchmarks.inputs import (
+    make_calls,
+    make_inputs,
+    run_whole,
+    split_steps,
+    without_time,
+)
 from edgernn_benchmarks.measure import Job, explain
 from edgernn_benchmarks.models import ModelFile
 from edgernn_benchmarks.numeric import NumericError
@@ -74,7 +80,13 @@ def job_for(session: Session, scenario: Scenario, *, seed: int, **what: Any) -> 
         scenario: How it is called.
         seed: Of random inputs.
         **what: ``given`` and ``sizes`` of `make_inputs`.
+
+    Raises:
+        InputError: The scenario has several time steps, and the model no time axis; or as
+            `make_inputs`.
+        ContractError: As `make_inputs`, or the scenario streams, and the model cannot.
     """
+    _check_steps(session, scenario)
     steps, batch = scenario.steps, scenario.batch
     if not scenario.streams:
         runs = [
@@ -84,8 +96,9 @@ def job_for(session: Session, scenario: Scenario, *, seed: int, **what: Any) -> 
         return Job(str(scenario), session.run, runs)
     stream = session.stream(batch)
     calls = max(1, min(_STREAM_CALLS, _MAX_INPUT_STEPS // (steps * batch)))
-    inputs = make_inputs(session, steps * calls, batch, seed=seed, **what)
-    pieces: list[Any] = split_steps(session, inputs, steps)
+    pieces: list[Any] = make_calls(session, steps * calls, batch, seed=seed, **what)
+    if not without_time(session):
+        pieces = split_steps(session, pieces[0], steps)
     if len(session.inputs) == 1 and len(session.outputs) == 1:
         pieces = [next(iter(piece.values())) for piece in pieces]
     return Job(str(scenario), stream.step, pieces, reset=stream.reset)
@@ -95,10 +108,12 @@ def count(session: Session, scenario: Scenario) -> Measurement:
     """Have an emulated session count what a call of the scenario takes.
 
     Raises:
-        InputError: The scenario has a batch; an emulated core serves one stream.
+        InputError: The scenario has a batch; an emulated core serves one stream. Or it has several
+            time steps, and the model no time axis.
         ContractError: The scenario streams, and the model cannot.
     """
     assert isinstance(session, Emulated)
+    _check_steps(session, scenario)
     if scenario.batch != 1:
         raise InputError(
             f"an emulated core serves one stream, and scenario {scenario} has {scenario.batch}; "
@@ -113,12 +128,20 @@ def count(session: Session, scenario: Scenario) -> Measurement:
     return session.measure(scenario.steps)
 
 
-def check_peer(candidate: Candidate, inputs: Arrays, expected: Arrays) -> None:
+def _check_steps(session: Session, scenario: Scenario) -> None:
+    if scenario.steps > 1 and without_time(session):
+        raise InputError(
+            f"the model has no time axis: a call is one time step, which would pass for the "
+            f"{scenario.steps} of scenario {scenario}; measure it with scenario step"
+        )
+
+
+def check_peer(candidate: Candidate, calls: Sequence[Arrays], expected: Arrays) -> None:
     """Compare a peer's outputs with those of the same model on ``cpu``, and mark wrong ones.
 
     Args:
         candidate: The peer.
-        inputs: A whole sequence.
+        calls: A whole sequence, as `inputs.make_calls` makes it.
         expected: What ``cpu`` returns for it.
     """
     assert candidate.session is not None
@@ -126,7 +149,7 @@ def check_peer(candidate: Candidate, inputs: Arrays, expected: Arrays) -> None:
         candidate.notes.append("outputs not checked: target cpu returns NaN or infinity")
         return
     try:
-        found = compare_outputs(expected, run_whole(candidate.session, inputs))
+        found = compare_outputs(expected, run_whole(candidate.session, calls))
     except InputError as error:  # other outputs, or of other shapes
         candidate.wrong = True
         candidate.notes.append(f"wrong outputs: {explain(error)}")

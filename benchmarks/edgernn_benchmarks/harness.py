@@ -15,7 +15,7 @@ from edgernn_benchmarks.candidates import Candidate
 from edgernn_benchmarks.inputs import GIVEN, RANDOM
 from edgernn_benchmarks.measure import Limit
 from edgernn_benchmarks.models import ModelFile, describe, reference_of
-from edgernn_benchmarks.opening import check_targets, load_options, open_session
+from edgernn_benchmarks.opening import check_targets, load_options, open_session, sizes_by_model
 from edgernn_benchmarks.peers import PREFIX
 from edgernn_benchmarks.report import Report
 from edgernn_benchmarks.run import Accuracy, Progress, Run
@@ -69,7 +69,7 @@ def benchmark(
         seed: Of random inputs.
         inputs: Real inputs by name, repeated to the needed length; None for random ones.
         sizes: Of dynamic axes that are neither time nor batch, by name, such as that of the memory
-            of a decoder.
+            of a decoder; models that lack an axis are measured without its size.
         accuracy: Called with ``(path, target)``, returns the task's metrics or None.
         metric: Which of the metrics is the row's ``accuracy``; None for that of the models' task,
             else ``"accuracy"``, else the first.
@@ -84,7 +84,8 @@ def benchmark(
         save: Given the report at the end, and the partial report after an interrupt.
 
     Raises:
-        UsageError: A scenario, target, limit or the reference is wrong.
+        UsageError: A scenario, target, limit or the reference is wrong, or a size is of an axis
+            that no model has, or that is time or batch.
         ModelError: A file does not exist, cannot be read, or is no ONNX model.
         Interrupted: The user stopped it; ``save`` has been given what was finished.
 
@@ -107,6 +108,7 @@ def benchmark(
     for model in (*models, right):
         if model.error is not None:
             raise ModelError(model.error)
+    fixed = sizes_by_model([model.path for model in (*models, right)], sizes or {})
     run = Run(
         candidates=[
             Candidate(model, target, notes=_mentioned(model))
@@ -117,12 +119,12 @@ def benchmark(
         limit=Limit(duration_s, iterations),
         reference=right,
         load=lambda path, target: (open_session if target in rivals else load)(
-            path, target, **load_options(target, threads, sizes)
+            path, target, **load_options(target, threads, fixed[path])
         ),
         threads=threads,
         seed=seed,
         inputs=inputs,
-        sizes=sizes or {},
+        sizes=fixed,
         progress=progress or (lambda what, share: None),
     )
     settings = {

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgernn.comparison import compare_outputs
+from edgernn.contract import Axes
 from edgernn.sessions import Arrays, Session
-from edgernn_benchmarks.inputs import run_whole
+from edgernn_benchmarks.inputs import run_whole, without_time
 
 STEPS = 200
-"""Time steps that the numeric error is taken over."""
+"""Time steps that the numeric error is taken over (but see `inputs.common_steps`)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class NumericError:
     Attributes:
         max_abs_error: Largest absolute difference over all outputs; None if it is not finite.
         by_step: Largest absolute difference at each time step, over the outputs that have a time
-            axis; empty if none has, or if one is not finite.
+            axis, and all of a model without one; empty if there is none, or one is not finite.
         note: What a reader must know, or None.
     """
 
@@ -30,20 +32,22 @@ class NumericError:
     note: str | None = None
 
 
-def numeric_error(session: Session, inputs: Arrays, expected: Arrays) -> NumericError:
+def numeric_error(session: Session, calls: Sequence[Arrays], expected: Arrays) -> NumericError:
     """Run a whole sequence and compare the outputs with the reference's.
 
     Args:
         session: The model to judge.
-        inputs: What the reference was run on.
+        calls: What the reference was run on, as `inputs.make_calls` makes it.
         expected: The reference's outputs.
 
     Raises:
         InputError: The models do not have the same outputs.
     """
     contract = session.metadata.contract
-    axes = contract.stream.outputs if contract is not None else None
-    found = compare_outputs(expected, run_whole(session, inputs), axes)
+    axes = contract.stream.outputs if contract is not None else {}
+    if without_time(session):
+        axes = dict.fromkeys(axes, Axes(batch=None, time=0))  # the steps are joined along it
+    found = compare_outputs(expected, run_whole(session, calls), axes)
     if not np.isfinite(found.max_abs_error):
         return NumericError(
             None,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import edgernn_runtimes
 from edgernn.errors import UsageError
 from edgernn.sessions import Session
 from edgernn_benchmarks.peers import PREFIX, peer_module
+from edgernn_runtimes.model_file import read_interface
 
 
 def open_session(path: str | os.PathLike[str], target: str, **options: Any) -> Session:
@@ -55,7 +57,7 @@ def load_options(
     Args:
         target: Its name.
         threads: Becomes ``threads``; None for none.
-        sizes: Of dynamic axes; becomes ``fixed`` where C is generated.
+        sizes: Of dynamic axes that the model has; becomes ``fixed`` where C is generated.
     """
     given: dict[str, Any] = {} if threads is None else {"threads": threads}
     if is_peer(target):
@@ -66,6 +68,56 @@ def load_options(
     taken = inspect.signature(known.implementation().load).parameters
     given = {name: value for name, value in given.items() if name in taken}
     return {**given, "fixed": dict(sizes)} if known.needs_compile and sizes else given
+
+
+def sizes_by_model(paths: Sequence[Path], sizes: Mapping[str, int]) -> dict[Path, dict[str, int]]:
+    """Give each model the sizes of those of its dynamic axes that are neither time nor batch.
+
+    Args:
+        paths: ONNX files.
+        sizes: By the names of axes.
+
+    Raises:
+        UsageError: An axis is time or batch wherever there is one of the name, or there is none.
+        ModelError: There are sizes, and a file is no usable model.
+    """
+    if not sizes:
+        return {path: {} for path in paths}
+    axes = {path: _dynamic_axes(path) for path in paths}
+    known = sorted({name for free, _ in axes.values() for name in free})
+    for name, size in sizes.items():
+        if name in known:
+            continue
+        holders = [path.name for path, (_, taken) in axes.items() if name in taken]
+        if holders:
+            raise UsageError(
+                f"--fix {name}={size}: {name} is a time or batch axis of {', '.join(holders)}; "
+                f"scenarios give these their sizes, such as sequence:100x8; leave it out"
+            )
+        raise UsageError(
+            f"--fix {name}={size}: no model has a dynamic axis {name}; those that are neither time "
+            f"nor batch are: {', '.join(known) or 'none'}"
+        )
+    return {
+        path: {name: size for name, size in sizes.items() if name in free}
+        for path, (free, _) in axes.items()
+    }
+
+
+def _dynamic_axes(path: Path) -> tuple[set[str], set[str]]:
+    """Return the names of a model's dynamic axes: free ones, and those that are time or batch."""
+    interface = read_interface(path)
+    contract = interface.contract
+    places = {**contract.stream.inputs, **contract.stream.outputs} if contract else {}
+    free: set[str] = set()
+    taken: set[str] = set()
+    for spec in (*interface.inputs, *interface.outputs):
+        place = places.get(spec.name)
+        for axis, size in enumerate(spec.shape):
+            if isinstance(size, str):
+                timed = place is not None and axis in (place.batch, place.time)
+                (taken if timed else free).add(size)
+    return (free - taken) | (free & {"?"}), taken  # axes without a name are all called "?"
 
 
 def check_targets(targets: Iterable[str]) -> None:

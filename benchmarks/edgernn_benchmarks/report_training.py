@@ -29,8 +29,13 @@ def page_of_runs(folders: Sequence[Path]) -> str:
 
     Raises:
         CheckpointError: A folder holds no run, or a damaged one.
-        UsageError: The runs are of different tasks, or no epoch of one has ended.
+        UsageError: A folder is named twice, the runs are of different tasks, or no epoch of one has
+            ended.
     """
+    places = [folder.resolve() for folder in folders]
+    for folder, place in zip(folders, places, strict=True):
+        if places.count(place) > 1:
+            raise UsageError(f"{folder} is named more than once; name each run folder once")
     runs = {_label(folder, folders): read_run(folder) for folder in folders}
     for label, run in runs.items():
         if not run.history:

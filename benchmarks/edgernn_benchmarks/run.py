@@ -6,7 +6,7 @@ then numeric errors, task accuracy and fresh processes, so that nothing runs bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from edgernn.sessions import Array, Arrays, Measurement, Session
 from edgernn_benchmarks.assemble import RowParts
 from edgernn_benchmarks.candidates import Candidate, check_peer, count, job_for
 from edgernn_benchmarks.fresh import ColdStart, measure_cold_start
-from edgernn_benchmarks.inputs import make_inputs, run_whole
+from edgernn_benchmarks.inputs import common_steps, make_calls, run_whole
 from edgernn_benchmarks.measure import Job, Limit, explain, measure
 from edgernn_benchmarks.models import ModelFile
 from edgernn_benchmarks.numeric import STEPS, numeric_error
@@ -41,7 +41,7 @@ class Run:
         threads: For the fresh processes.
         seed: Of random inputs.
         inputs: Real inputs, or None.
-        sizes: Of dynamic axes that are neither time nor batch.
+        sizes: Of dynamic axes that are neither time nor batch, by model file.
         progress: Told what is being done and the finished share of it.
         jobs: What was timed, by candidate and scenario.
         counts: What was counted on emulated targets.
@@ -57,7 +57,7 @@ class Run:
     threads: int | None
     seed: int
     inputs: Mapping[str, Array] | None
-    sizes: Mapping[str, int]
+    sizes: Mapping[Path, Mapping[str, int]]
     progress: Progress
     jobs: dict[Key, Job] = field(default_factory=dict)
     counts: dict[Key, Measurement] = field(default_factory=dict)
@@ -77,7 +77,8 @@ class Run:
                 try:
                     self.jobs[key] = job_for(
                         candidate.session, scenario,
-                        seed=self.seed, given=self.inputs, sizes=self.sizes,
+                        seed=self.seed, given=self.inputs,
+                        sizes=self.sizes[candidate.model.path],
                     )  # fmt: skip
                 except Exception as error:  # as in _load
                     self.errors[key] = explain(error)
@@ -108,24 +109,24 @@ class Run:
         if not judged:
             return
         try:
-            inputs, expected = self._expected(self.reference)
+            calls, expected = self._expected(self.reference)
         except Exception as error:  # the timings are kept
             for candidate in judged:
                 candidate.notes.append(f"no numeric error, the reference failed: {explain(error)}")
         else:
             for candidate in judged:
-                candidate.attempt("numeric error", partial(_judge, candidate, inputs, expected))
+                candidate.attempt("numeric error", partial(_judge, candidate, calls, expected))
         rivals = [candidate for candidate in judged if candidate.peer]
         for model in {candidate.model.sha256: candidate.model for candidate in rivals}.values():
             same = [rival for rival in rivals if rival.model.sha256 == model.sha256]
             try:
-                inputs, expected = self._expected(model)
+                calls, expected = self._expected(model)
             except Exception as error:  # as above
                 for rival in same:
                     rival.notes.append(f"outputs not checked, target cpu failed: {explain(error)}")
                 continue
             for rival in same:
-                rival.attempt("check of the outputs", partial(check_peer, rival, inputs, expected))
+                rival.attempt("check of the outputs", partial(check_peer, rival, calls, expected))
 
     def evaluate_all(self, accuracy: Accuracy | None) -> None:
         """Measure the task's metric on all targets; peers compute the same, or are wrong."""
@@ -147,10 +148,11 @@ class Run:
         ]  # fmt: skip
         for index, (candidate, scenario) in enumerate(keys if processes else ()):
             self.progress("cold starts", index / len(keys))
+            sizes = self.sizes[candidate.model.path]
             self.starts[id(candidate), scenario] = measure_cold_start(
                 candidate.model.path, candidate.target, scenario,
-                options=load_options(candidate.target, self.threads, self.sizes),
-                seed=self.seed, sizes=self.sizes, processes=processes,
+                options=load_options(candidate.target, self.threads, sizes),
+                seed=self.seed, sizes=sizes, processes=processes,
             )  # fmt: skip
 
     def parts(self, candidate: Candidate, scenario: Scenario) -> RowParts:
@@ -191,26 +193,28 @@ class Run:
             return explain(error)
         return None
 
-    def _expected(self, model: ModelFile) -> tuple[Arrays, Arrays]:
-        """Return inputs, and what a model on ``cpu`` makes of them."""
+    def _expected(self, model: ModelFile) -> tuple[list[Arrays], Arrays]:
+        """Return inputs that suit all models, and what this one on ``cpu`` makes of them."""
+        loaded = [candidate.session for candidate in self._loaded() if candidate.session]
         session = next(
             (c.session for c in self._loaded() if c.target == "cpu"
              and c.model.sha256 == model.sha256), None
         )  # fmt: skip
         opened = session or self.load(model.path, "cpu")
         try:
-            inputs = make_inputs(
-                opened, STEPS, 1, seed=self.seed, given=self.inputs, sizes=self.sizes
-            )
-            return inputs, run_whole(opened, inputs)
+            calls = make_calls(
+                opened, common_steps([opened, *loaded], STEPS), 1,
+                seed=self.seed, given=self.inputs, sizes=self.sizes[model.path],
+            )  # fmt: skip
+            return calls, run_whole(opened, calls)
         finally:
             if opened is not session:
                 opened.close()
 
 
-def _judge(candidate: Candidate, inputs: Arrays, expected: Arrays) -> None:
+def _judge(candidate: Candidate, calls: Sequence[Arrays], expected: Arrays) -> None:
     assert candidate.session is not None
-    candidate.numeric = numeric_error(candidate.session, inputs, expected)
+    candidate.numeric = numeric_error(candidate.session, calls, expected)
     if candidate.numeric.note is not None:
         candidate.notes.append(candidate.numeric.note)
 

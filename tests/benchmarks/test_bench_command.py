@@ -80,6 +80,14 @@ def test_a_result_that_cannot_be_written_ends_the_command(
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.usefixtures("never")
+@pytest.mark.parametrize("fix", ["time=9", "sorce=9"])
+def test_sizes_of_other_axes_end_the_command(fix: str, models: ModelPair, cli: Cli) -> None:
+    done = cli("bench", models.plain, *QUICK, "--fix", fix)
+    assert done.code == 2
+    assert f"--fix {fix}: " in done.err
+
+
 def test_peers_are_measured(models: ModelPair, cli: Cli) -> None:
     done = cli("bench", models.plain, *QUICK, "--peer", "onnxruntime")
     assert done.code == 0, done.err

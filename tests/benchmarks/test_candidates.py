@@ -1,26 +1,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+import edgernn_runtimes
+from edgernn.contract import TensorSpec
+from edgernn.errors import InputError
+from edgernn.metadata import Metadata
 from edgernn.sessions import Array, Arrays, Session
-from edgernn_benchmarks.candidates import Candidate, check_peer
+from edgernn_benchmarks.candidates import Candidate, check_peer, job_for
+from edgernn_benchmarks.inputs import DRAWS
 from edgernn_benchmarks.models import ModelFile
 from edgernn_benchmarks.peers.engine import FLOAT, INT8
+from edgernn_benchmarks.scenarios import parse
 
-X = {"x": np.zeros((1, 3, 2), np.float32)}
+X = [{"x": np.zeros((1, 3, 2), np.float32)}]
 
 
 @dataclass
 class Fixed:
-    outputs: Arrays
+    found: Arrays
+    inputs: tuple[TensorSpec, ...] = ()
+    metadata: Metadata = field(default_factory=Metadata)
 
     def run(self, inputs: Mapping[str, Array]) -> Arrays:
-        return self.outputs
+        return self.found
 
 
 def checked(target: str, expected: Array, given: Arrays) -> Candidate:
@@ -67,3 +76,20 @@ def test_a_reference_that_is_not_finite_proves_nothing() -> None:
     found = checked("peer:torch", np.array([np.nan]), {"y": np.zeros(1)})
     assert not found.wrong
     assert found.notes == ["outputs not checked: target cpu returns NaN or infinity"]
+
+
+def test_several_steps_of_a_model_without_a_time_axis_are_refused(decoder: Path) -> None:
+    session = edgernn_runtimes.load(decoder)
+    for scenario in ("sequence:20", "chunk:2x3"):
+        with pytest.raises(
+            InputError, match=f"of scenario {scenario}; measure it with scenario st"
+        ):
+            job_for(session, parse(scenario), seed=0, sizes={"source": 5})
+
+
+def test_a_stream_without_a_time_axis_gets_other_inputs(decoder: Path) -> None:
+    session = edgernn_runtimes.load(decoder)
+    job = job_for(session, parse("stepx2"), seed=0, sizes={"source": 5})
+    assert len({piece["memory"].tobytes() for piece in job.arguments}) == DRAWS
+    assert job.arguments[0]["token"].shape == (2,)
+    assert len(job.run(3)) == 3

@@ -125,6 +125,14 @@ def test_what_cannot_be_counted_is_a_row_that_says_why(models: ModelPair, tmp_pa
     assert errors["kw.onnx", "chunk:2"] == ""
 
 
+def test_one_step_is_not_counted_as_several(decoder: Path) -> None:
+    report = benchmark(
+        [decoder], ["cortex-m4"], ["step", "sequence:20"], load=load, sizes={"source": 5}, **QUICK
+    )
+    assert report.rows[0].available
+    assert "no time axis" in (report.rows[1].error or "")
+
+
 @pytest.mark.skipif(not M4.available, reason=M4.detail)
 def test_a_real_emulator(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m.onnx", hidden_size=8)

@@ -187,6 +187,32 @@ def test_a_peer_is_judged_by_the_model_it_runs(tmp_path: Path, models: ModelPair
     assert not row.wrong_outputs
 
 
+def test_a_decoder_is_measured_beside_its_encoder(models: ModelPair, decoder: Path) -> None:
+    sizes, paths = {"source": 5}, [decoder, models.plain]
+    targets = ["cpu", "native"] if edgernn_runtimes.probe("native").available else ["cpu"]
+    options = {**QUICK, "cold_starts": 1, "sizes": sizes}
+    report = benchmark(paths, targets, ["step", "sequence:9"], peers=["onnxruntime"], **options)
+    found = {(row.model, row.target, row.scenario): row for row in report.rows}
+    for target in (*targets, "peer:onnxruntime"):
+        assert found["kw.onnx", target, "sequence:9"].available
+        row = found["decoder.onnx", target, "step"]
+        assert row.available, row.error
+        assert len(row.error_by_step or ()) == 200
+        assert not row.wrong_outputs
+        if not target.startswith("peer:"):
+            assert row.cold_start_ms
+        assert "no time axis" in (found["decoder.onnx", target, "sequence:9"].error or "")
+    with pytest.raises(UsageError, match="no model has a dynamic axis time2"):
+        benchmark(paths, sizes={"time2": 3}, **QUICK)
+
+
+def test_models_of_fixed_steps_are_compared_over_as_many(tmp_path: Path, models: ModelPair) -> None:
+    fixed = write_model(tmp_path / "fixed.onnx", time=7)
+    report = benchmark([models.plain, fixed], scenarios=["chunk:7"], **QUICK)
+    assert [len(row.error_by_step or ()) for row in report.rows] == [196, 196]
+    assert report.rows[1].max_abs_error == pytest.approx(0, abs=1e-6)
+
+
 def test_frame_rate_of_preprocessing_and_argument(models: ModelPair) -> None:
     assert frame_rate(describe([models.plain])[0]) == 100.0
     report = benchmark([models.plain], frame_rate_hz=1e9, **QUICK)

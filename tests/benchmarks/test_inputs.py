@@ -3,14 +3,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from helpers.models import ModelPair, write_model
-from helpers.toy_pairs import Decoder
+from helpers.toy_pairs import Decoder, Encoder
 
 import edgernn_runtimes
 from edgernn.errors import ContractError, InputError
-from edgernn_benchmarks.inputs import make_inputs, run_whole, split_steps
+from edgernn.sessions import Session
+from edgernn_benchmarks.inputs import (
+    DRAWS,
+    common_steps,
+    make_calls,
+    make_inputs,
+    run_whole,
+    split_steps,
+    without_time,
+)
 
 
 def test_random_inputs_are_seeded(models: ModelPair) -> None:
@@ -70,14 +78,38 @@ def test_axes_that_are_neither_time_nor_batch_need_a_size() -> None:
         make_inputs(decoder, 3, 2, seed=0)
 
 
-def test_a_model_of_one_step_is_run_step_by_step(tmp_path: Path) -> None:
-    path = write_model(tmp_path / "whole.onnx", cell="gru")
-    model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param == "time":
-                dim.dim_value = 1
-    onnx.save(model, tmp_path / "step.onnx")
-    whole, step = (edgernn_runtimes.load(item) for item in (path, tmp_path / "step.onnx"))
-    inputs = make_inputs(whole, 9, 2, seed=0)
-    np.testing.assert_allclose(run_whole(step, inputs)["y"], whole.run(inputs)["y"], atol=1e-6)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_model_of_fixed_steps_is_run_through_a_stream(tmp_path: Path, size: int) -> None:
+    paths = write_model(tmp_path / "a.onnx"), write_model(tmp_path / "b.onnx", time=size)
+    whole, fixed = (edgernn_runtimes.load(path) for path in paths)
+    calls = make_calls(whole, 9, 2, seed=0)
+    np.testing.assert_allclose(
+        run_whole(fixed, calls)["y"], run_whole(whole, calls)["y"], atol=1e-6
+    )
+
+
+def test_a_number_of_steps_suits_all_models(tmp_path: Path) -> None:
+    def session(time: int | str = "time", **what: bool) -> Session:
+        return edgernn_runtimes.load(write_model(tmp_path / "m.onnx", time=time, **what))
+
+    assert common_steps([session()], 200) == 200
+    assert common_steps([session(), session(7)], 200) == 196
+    assert common_steps([session(8), session(12)], 200) == 192
+    assert common_steps([session(300)], 200) == 300
+    assert common_steps([session(50, bidirectional=True), session()], 200) == 50
+
+
+def test_a_model_without_a_time_axis_is_given_other_inputs_each_step() -> None:
+    decoder = Decoder(seed=0, tokens=4, scale=1.0)
+    assert without_time(decoder)
+    assert not without_time(Encoder())
+    calls = make_calls(decoder, 50, 1, seed=0, sizes={"source": 5})
+    assert len(calls) == 50
+    assert calls[DRAWS] is calls[0]
+    assert {int(call["token"][0]) for call in calls[:DRAWS]} == {0, 1}
+    assert len({call["memory"].tobytes() for call in calls}) == DRAWS
+    logits = run_whole(decoder, calls)["logits"]
+    assert logits.shape == (50, 1, 4)
+    assert not np.array_equal(logits[0], logits[DRAWS])  # the state went on
+    given = dict(calls[0])
+    assert len({id(call) for call in make_calls(decoder, 50, 1, seed=0, given=given)}) == 1

@@ -6,31 +6,41 @@ import numpy as np
 import onnx
 import pytest
 from helpers.models import ModelPair, write_model
+from helpers.toy_pairs import Decoder
 
 import edgernn_runtimes
 from edgernn.errors import InputError
 from edgernn_benchmarks import Report, benchmark
-from edgernn_benchmarks.inputs import make_inputs
+from edgernn_benchmarks.inputs import make_calls, run_whole
 from edgernn_benchmarks.numeric import numeric_error
 
 
 def test_error_is_the_largest_difference(models: ModelPair) -> None:
     plain, small = edgernn_runtimes.load(models.plain), edgernn_runtimes.load(models.small)
-    inputs = make_inputs(plain, 30, 1, seed=0)
-    expected = plain.run(inputs)
-    found = numeric_error(small, inputs, expected)
-    difference = np.abs(small.run(inputs)["y"].astype(float) - expected["y"])
+    calls = make_calls(plain, 30, 1, seed=0)
+    expected = plain.run(calls[0])
+    found = numeric_error(small, calls, expected)
+    difference = np.abs(small.run(calls[0])["y"].astype(float) - expected["y"])
     assert found.max_abs_error == difference.max() > 0
     np.testing.assert_array_equal(found.by_step, difference.max(axis=(0, 2)))
-    assert numeric_error(plain, inputs, expected).max_abs_error == 0
+    assert numeric_error(plain, calls, expected).max_abs_error == 0
 
 
 def test_models_with_other_outputs_cannot_be_compared(models: ModelPair, tmp_path: Path) -> None:
     plain = edgernn_runtimes.load(models.plain)
     wide = edgernn_runtimes.load(write_model(tmp_path / "wide.onnx", output_size=5))
-    inputs = make_inputs(plain, 5, 1, seed=0)
+    calls = make_calls(plain, 5, 1, seed=0)
     with pytest.raises(InputError, match="compare models made from one another"):
-        numeric_error(wide, inputs, plain.run(inputs))
+        numeric_error(wide, calls, plain.run(calls[0]))
+
+
+def test_the_error_of_a_decoder_is_that_of_a_stream() -> None:
+    right, other = (Decoder(seed, tokens=4, scale=1.0) for seed in (0, 1))
+    calls = make_calls(right, 20, 1, seed=0, sizes={"source": 5})
+    expected = run_whole(right, calls)
+    found = numeric_error(other, calls, expected)
+    difference = np.abs(run_whole(other, calls)["logits"] - expected["logits"])
+    np.testing.assert_array_equal(found.by_step, difference.max(axis=(1, 2)))
 
 
 def write_with_bias(path: Path, value: float) -> Path:

@@ -4,11 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.models import write_model
+from helpers.models import ModelPair, write_model
 
 import edgernn_runtimes
 from edgernn.errors import UsageError
-from edgernn_benchmarks.opening import check_targets, is_peer, load_options, open_session
+from edgernn_benchmarks.opening import (
+    check_targets,
+    is_peer,
+    load_options,
+    open_session,
+    sizes_by_model,
+)
 
 
 @pytest.mark.skipif(
@@ -41,3 +47,20 @@ def test_threads_go_to_those_that_take_them() -> None:
     assert load_options("native", None, {}) == {}
     assert is_peer("peer:torch")
     assert not is_peer("torch")
+
+
+def test_sizes_go_to_the_models_that_have_the_axis(models: ModelPair, decoder: Path) -> None:
+    paths = [decoder, models.plain]
+    assert sizes_by_model(paths, {"source": 5}) == {decoder: {"source": 5}, models.plain: {}}
+    assert sizes_by_model(paths, {}) == {decoder: {}, models.plain: {}}
+    with pytest.raises(UsageError, match=r"time is a time or batch axis of kw.onnx; scenarios"):
+        sizes_by_model(paths, {"source": 5, "time": 9})
+    with pytest.raises(UsageError, match=r"batch axis of decoder.onnx, kw.onnx"):
+        sizes_by_model(paths, {"batch": 2})
+    with pytest.raises(UsageError, match=r"dynamic axis sorce; .* are: source"):
+        sizes_by_model(paths, {"sorce": 5})
+
+
+def test_an_axis_that_is_time_in_another_model_can_be_fixed(tmp_path: Path, decoder: Path) -> None:
+    encoder = write_model(tmp_path / "encoder.onnx", time="source")
+    assert sizes_by_model([decoder, encoder], {"source": 5})[encoder] == {}

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.cli import Cli, runner
 from helpers.page import Page
 
 from edgernn.errors import CheckpointError, UsageError
 from edgernn.tasks.base import Metric, Recipe
 from edgernn.training import EpochRecord, ModelConfig, RunInfo
 from edgernn.training.runs import RUN_FILE, SavedFile
+from edgernn_benchmarks import Report
 from edgernn_benchmarks.report_training import curve_svg, page_of_runs, to_html
 
 HISTORY = tuple(
@@ -38,6 +40,11 @@ RUN = RunInfo(
     last=SavedFile(4, "2" * 64),
     versions={"torch": "2.13.0"},
 )
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    return runner(capsys)
 
 
 def words(html: str) -> str:
@@ -70,6 +77,32 @@ def test_runs_lie_side_by_side_under_names_that_differ(tmp_path: Path) -> None:
     assert all(str(folder) in text for folder in folders)
     assert f"Not finished: {folders[1]}." in text
     assert html.count("<polyline") == 2 * 3
+
+
+def test_a_run_is_named_once(tmp_path: Path) -> None:
+    kept = written(tmp_path / "kw", RUN)
+    with pytest.raises(UsageError, match="named more than once"):
+        page_of_runs([kept, tmp_path / "kw" / ".." / "kw"])
+
+
+def test_run_json_stands_for_its_folder(tmp_path: Path, cli: Cli) -> None:
+    kept, other = (written(tmp_path / name, RUN) for name in ("kw", "other"))
+    assert cli("report", kept / RUN_FILE, other).code == 0
+    assert "kw" in (kept / "report.html").read_text()
+    done = cli("report", kept, kept / RUN_FILE)
+    assert (done.code, f"{kept} is named more than once" in done.err) == (2, True)
+
+
+def test_what_is_no_run_is_named(tmp_path: Path, report: Report, cli: Cli) -> None:
+    kept, result = written(tmp_path / "kw", RUN), tmp_path / "a.json"
+    report.save_json(result)
+    for sources in ((result, result), (kept, result)):
+        done = cli("report", *sources)
+        assert (done.code, f"{result} is no run folder" in done.err) == (2, True)
+    done = cli("report", tmp_path / "missing")
+    assert (done.code, "or run folders of edgernn train" in done.err) == (3, True)
+    report.save_json(tmp_path / RUN_FILE)  # a benchmark's, whatever its name
+    assert cli("report", tmp_path / RUN_FILE, "-o", tmp_path / "page.html").code == 0
 
 
 def test_the_circle_is_on_the_epoch_that_is_kept() -> None:

@@ -50,6 +50,7 @@ def write_model(
     bidirectional: bool = False,
     output_size: int = 4,
     embedding: int | None = None,
+    time: int | str = "time",
     seed: int = 0,
     noise: float = 0.0,
     contract: bool = True,
@@ -72,6 +73,7 @@ def write_model(
         bidirectional: Two directions; the contract then says not causal.
         output_size: Features of y, from a linear layer.
         embedding: Rows of an embedding table; x is then int64 ids ``[batch, time]``.
+        time: Size of the time axis, or its name.
         seed: Of the weights.
         noise: Standard deviation of what is added to each weight, to imitate quantization.
         contract: Write the state contract; False leaves the states as plain inputs.
@@ -99,15 +101,15 @@ def write_model(
     build.node("Add", [build.node("MatMul", [sequence, weight]), bias], output="y")
 
     state_shape = [directions, "batch", hidden_size]
-    x_type, x_shape = TensorProto.FLOAT, ["batch", "time", input_size]
+    x_type, x_shape = TensorProto.FLOAT, ["batch", time, input_size]
     if embedding is not None:
-        x_type, x_shape = TensorProto.INT64, ["batch", "time"]
+        x_type, x_shape = TensorProto.INT64, ["batch", time]
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         build.nodes,
         "recurrent",
         [value("x", x_type, x_shape)] + [value(s, TensorProto.FLOAT, state_shape) for s in states],
-        [value("y", TensorProto.FLOAT, ["batch", "time", output_size])]
+        [value("y", TensorProto.FLOAT, ["batch", time, output_size])]
         + [value(f"{s}_next", TensorProto.FLOAT, state_shape) for s in states],
         build.initializers,
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgernn.errors import ContractError, InputError
-from edgernn.streaming import run_in_chunks
+from edgernn.streaming import measure_sequences, run_in_chunks, steps_at_once
 from edgernn_runtimes import load
 
 
@@ -42,3 +42,31 @@ def test_bad_input_and_models_without_contract_are_refused(tmp_path: Path) -> No
     both = load(write_model(tmp_path / "c.onnx", bidirectional=True), "cpu")
     with pytest.raises(ContractError, match="not causal"):
         run_in_chunks(both, {"x": normal(1, 1, 4, 8)}, 1)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_a_model_of_fixed_steps_is_given_as_many(tmp_path: Path, size: int) -> None:
+    whole = load(write_model(tmp_path / "whole.onnx"), "cpu")
+    fixed = load(write_model(tmp_path / "fixed.onnx", time=size), "cpu")
+    assert (steps_at_once(whole), steps_at_once(fixed)) == (None, size)
+    x = {"x": normal(1, 2, 3 * size, 8)}
+    for chunk in (1, 50):
+        np.testing.assert_allclose(
+            run_in_chunks(fixed, x, chunk)["y"], whole.run(x)["y"], atol=2e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("steps", "advice"),
+    [(50, "the sequences have 50, .* cut them to 49 steps or pad them to 56"),
+     (3, "the sequences have 3, .* multiple; pad them to 7")],
+)  # fmt: skip
+def test_sequences_that_are_no_multiple_are_refused(
+    tmp_path: Path, steps: int, advice: str
+) -> None:
+    fixed = load(write_model(tmp_path / "fixed.onnx", time=7), "cpu")
+    x = {"x": normal(1, 1, steps, 8)}
+    with pytest.raises(InputError, match=f"takes 7 time steps at once, and {advice}"):
+        run_in_chunks(fixed, x, 50)
+    with pytest.raises(InputError, match="no multiple"):
+        measure_sequences(fixed, x)

@@ -81,12 +81,15 @@ def test_options_that_do_not_go_together_end_with_2(
 def test_a_run_has_a_page_and_a_log_for_tensorboard(tmp_path: Path, cli: Cli) -> None:
     pytest.importorskip("tensorboardX")
     folder = tmp_path / "kw"
-    arguments = (*KEYWORDS, "--hidden", "4", "--tensorboard", "-o", folder)
-    assert cli(*arguments, "--epochs", "1").code == 0
+    arguments = (*KEYWORDS, "--hidden", "4", "--epochs", "1", "-o", folder)
+    assert cli(*arguments).code == 0
+    assert cli(*arguments, "--tensorboard").code == 2  # there is a run already
+    assert not list(folder.glob("events.*"))
+    assert cli(*arguments, "--resume", "--tensorboard").code == 0
     assert len(list(folder.glob("events.*"))) == 1
     done = cli("report", folder)
     assert done.code == 0, done.err
     assert "in epoch 1 of 1" in (folder / "report.html").read_text()
-    assert cli(*arguments, "--epochs", "1", "--resume").code == 0  # the log is not in the way
+    assert cli(*arguments, "--resume").code == 0  # the log is not in the way
     assert cli("report", folder, "--markdown", tmp_path / "kw.md").code == 2
     assert "holds no run" in cli("report", tmp_path).err

@@ -12,7 +12,6 @@ from edgernn.cli.options import (
     axis_sizes,
     data_options,
     data_source,
-    fix_option,
     model_argument,
 )
 from edgernn.cli.suites import WithSuites
@@ -55,7 +54,13 @@ if TYPE_CHECKING:
 @click.option("--iterations", type=click.IntRange(min=1), help="Timed calls of each row.")
 @click.option("--warmup", type=click.IntRange(min=0), default=10, show_default=True)
 @click.option("--inputs", type=FILE, help="npz or the task's file; default: random values.")
-@fix_option
+@click.option(
+    "--fix",
+    "fixes",
+    multiple=True,
+    metavar="NAME=SIZE",
+    help="Size of a dynamic axis that is neither time nor batch, such as source=12.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--no-accuracy", is_flag=True, help="Leave the task's metric out.")
 @data_options
