@@ -44,7 +44,7 @@ from edgernn_benchmarks.c_loop import CLoop, read_loop
 from edgernn_benchmarks.candidates import job_for
 from edgernn_benchmarks.inputs import make_inputs
 from edgernn_benchmarks.measure import Job, Limit, measure
-from edgernn_benchmarks.opening import open_session, thread_options
+from edgernn_benchmarks.opening import load_options, open_session
 from edgernn_benchmarks.peers import emx, onnxruntime_int8
 from edgernn_benchmarks.peers.engine import FLOAT, INT8, Tolerance
 from edgernn_benchmarks.scenarios import parse
@@ -153,8 +153,8 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
     sessions = {
         ORT: open_session(plain, "cpu", threads=1),
         ORT_I8: open_session(theirs, "cpu", threads=1),
-        F32: open_session(plain, target, **thread_options(target, 1)),
-        I8: open_session(small, target, **thread_options(target, 1)),
+        F32: open_session(plain, target, **load_options(target, 1)),
+        I8: open_session(small, target, **load_options(target, 1)),
     }
     inputs = make_inputs(sessions[ORT], SEQUENCE, 1, seed=0)
     right = sessions[ORT].run(inputs)["y"]
@@ -197,7 +197,7 @@ def _integer_sessions(
     for name in INTEGER:
         path = folder / f"{name}.onnx"
         edgernn.quantize(plain, path, precision=name, calibration=data)
-        sessions[name] = open_session(path, target, **thread_options(target, 1))
+        sessions[name] = open_session(path, target, **load_options(target, 1))
         right = open_session(path, "cpu", threads=1).run(inputs)["y"]
         if not np.array_equal(sessions[name].run(inputs)["y"], right):
             raise ModelError(f"{name} on {target} differs from ONNX Runtime")

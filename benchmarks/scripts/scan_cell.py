@@ -32,7 +32,7 @@ from edgernn_benchmarks.c_loop import read_loop
 from edgernn_benchmarks.candidates import job_for
 from edgernn_benchmarks.inputs import make_inputs
 from edgernn_benchmarks.measure import Job, Limit, measure
-from edgernn_benchmarks.opening import open_session, thread_options
+from edgernn_benchmarks.opening import load_options, open_session
 from edgernn_benchmarks.scenarios import parse
 from edgernn_benchmarks.statistics import compare_turns
 
@@ -101,9 +101,7 @@ def timed(target: str, calls: int, folder: Path) -> dict[str, Any]:
     """Check that both compute the same, and time them."""
     path = folder / "cell.onnx"
     onnx.save(layernorm_lstm(), path)
-    sessions = {
-        name: open_session(path, name, **thread_options(name, 1)) for name in ("cpu", target)
-    }
+    sessions = {name: open_session(path, name, **load_options(name, 1)) for name in ("cpu", target)}
     inputs = make_inputs(sessions["cpu"], SEQUENCE, 1, seed=0)
     right = sessions["cpu"].run(inputs)["y"]
     off = float(np.abs(sessions[target].run(inputs)["y"] - right).max())
