@@ -165,7 +165,7 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
     loops = {name: _native_loop(sessions[name], x) for name in READ}
     with _emx_loop(plain, x, wanted=loops[F32] is not None) as emx_loop:
         jobs: dict[tuple[str, str], Job] = {
-            ("step", name): job_for(session, parse("step"), 0, None)
+            ("step", name): job_for(session, parse("step"), seed=0)
             for name, session in sessions.items()
         }
         for name, loop in {**loops, EMX: emx_loop}.items():
@@ -176,7 +176,7 @@ def timed(cell: str, size: str, target: str, calls: int, folder: Path) -> Timed:
                 jobs["C step", job] = Job(job, read_loop(project.weight_bytes), [LOOP])
         measure(list(jobs.values()), Limit(iterations=calls))
     wholes = {
-        ("sequence", name): job_for(session, parse(f"sequence:{SEQUENCE}"), 0, None)
+        ("sequence", name): job_for(session, parse(f"sequence:{SEQUENCE}"), seed=0)
         for name, session in sessions.items()
     }
     measure(list(wholes.values()), Limit(iterations=max(20, calls // 4)))

@@ -111,7 +111,7 @@ def timed(target: str, calls: int, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"model": f"LayerNorm-LSTM {INPUTS},{HIDDEN}", "off": off,
                              "macs": weights, "bytes": 4 * weights, "parts": {}}  # fmt: skip
     for part, scenario in (("step", "step"), ("sequence", f"sequence:{SEQUENCE}")):
-        jobs = {name: job_for(s, parse(scenario), 0, None) for name, s in sessions.items()}
+        jobs = {name: job_for(s, parse(scenario), seed=0) for name, s in sessions.items()}
         if part == "step":
             jobs["read"] = Job("read", read_loop(4 * weights), [READS])
         measure(list(jobs.values()), Limit(iterations=calls if part == "step" else calls // 8))
