@@ -96,15 +96,18 @@ def commands_of(block: str) -> list[str]:
     return [line for line in lines if line.startswith("edgernn ")]
 
 
-def run_here(kind: str, text: str, cli: Cli) -> None:
-    """Run a block in this process and folder, which has PyTorch loaded; trainings are cut short."""
+def run_here(kind: str, text: str, cli: Cli, *shorter: str) -> None:
+    """Run a block in this process and folder, which has PyTorch loaded.
+
+    Trainings are cut short, by one epoch and further options.
+    """
     if kind == "python":
         with NamedTemporaryFile("w", suffix=".py", dir=".", delete=False) as file:
             file.write(text)  # a file, because PyTorch may ask for the source of a function
         runpy.run_path(file.name, run_name="__main__")
     for command in commands_of(text) if kind == "sh" else ():
         _, *words = shlex.split(command, comments=True)
-        done = cli(*words, *(["--epochs", "1"] if words[0] == "train" else []))
+        done = cli(*words, *(("--epochs", "1", *shorter) if words[0] == "train" else ()))
         assert done.code == 0, f"{command}\n{done.err}"
 
 
@@ -182,4 +185,4 @@ def test_a_page_of_a_task_runs_on_the_data_that_need_no_download(
     (block,) = blocks(ROOT / "docs" / "tasks" / f"{name}.md", "sh")
     text = re.sub(r" --data path/to/\S+", "", block)
     assert len(commands_of(text)) >= 4
-    run_here("sh", text, cli)
+    run_here("sh", text, cli, "--hidden", "8")
