@@ -19,6 +19,8 @@ from edgernn_benchmarks.cells.tables import (
 from edgernn_benchmarks.report_format import number
 
 _BACK = 50  # steps back at which gradients are told
+_DEVICE = ("flash (int8)", "instructions a step (int8)")
+_EQUAL = 1e-9  # means that differ by less differ by rounding
 _SAME = 0.98  # a cost of this share is lower
 
 
@@ -159,17 +161,18 @@ def _recommendation(journal: Journal) -> list[Finding]:
 def _advice(
     better: Sequence[str], worse: Sequence[str], costs: Mapping[str, Sequence[float]]
 ) -> str:
-    cheaper = all(statistics.geometric_mean(ratios) < _SAME for ratios in costs.values())
+    on_device = [costs[what] for what in _DEVICE if what in costs] or list(costs.values())
+    cheaper = all(statistics.geometric_mean(ratios) < _SAME for ratios in on_device)
     if worse and better:
         return "Neither is better throughout: try both on your own data."
     if worse:
         return f"Take the LSTM for what is like {', '.join(worse)}" + (
-            ", the GRU where its lower cost matters more." if cheaper else "."
+            ", the GRU where its lower cost on a device matters more." if cheaper else "."
         )
     if better:
         return "Take the GRU."
     return (
-        "Take the GRU: it costs less, and nothing was lost."
+        "Take the GRU: it costs less on a device, and nothing was shown to be lost."
         if cheaper
         else "Nothing speaks for either: take what you have."
     )
@@ -184,8 +187,8 @@ def _gains(gru: Network, lstm: Network, precision: str) -> list[float]:
 def _costs(gru: Network, lstm: Network) -> dict[str, float]:
     """Return what the GRU takes, relative to the LSTM."""
     pairs = {
-        "flash (int8)": (gru.flash_bytes, lstm.flash_bytes),
-        "instructions a step (int8)": (gru.instructions, lstm.instructions),
+        _DEVICE[0]: (gru.flash_bytes, lstm.flash_bytes),
+        _DEVICE[1]: (gru.instructions, lstm.instructions),
         "time on cpu (int8)": (gru.p50_us, lstm.p50_us),
     }
     found = {
@@ -201,6 +204,8 @@ def _costs(gru: Network, lstm: Network) -> dict[str, float]:
 def _compared(gains: Sequence[float], metric: str) -> str:
     """Say who is better, or that the repetitions do not agree."""
     mean = statistics.fmean(gains)
+    if abs(mean) < _EQUAL:
+        return "equal in the mean, but not in each run: no difference shown"
     scale, unit = (100, " points") if metric == "accuracy" else (1, f" of {metric}")
     size = f"{number(abs(mean) * scale, 2)}{unit}"
     if len(gains) < 2:
