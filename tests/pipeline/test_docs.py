@@ -182,7 +182,7 @@ def test_a_page_runs_from_top_to_bottom(here: Path, name: str, snippets: int, cl
 def test_a_page_of_a_task_runs_on_the_data_that_need_no_download(
     here: Path, name: str, cli: Cli
 ) -> None:
-    (block,) = blocks(ROOT / "docs" / "tasks" / f"{name}.md", "sh")
-    text = re.sub(r" --data path/to/\S+", "", block)
+    found = blocks(ROOT / "docs" / "tasks" / f"{name}.md", "sh")
+    text = re.sub(r" --data path/to/\S+", "", "".join(found))
     assert len(commands_of(text)) >= 4
     run_here("sh", text, cli, "--hidden", "8")

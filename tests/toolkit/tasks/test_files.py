@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from edgernn.errors import InputError, ModelError
 from edgernn.tasks.base import END
 from edgernn.tasks.files import find_file, read_text
 from edgernn.tasks.scaling import Scale
-from edgernn.tasks.tables import read_csv, write_csv
+from edgernn.tasks.tables import read_csv, read_dates, write_csv
 from edgernn.tasks.translate import decode, generated, learned, numbered
 
 
@@ -100,3 +101,17 @@ def test_subwords_are_joined_to_what_was_written(subwords: dict[str, str], text:
 
     symbols = np.append(numbered(text.strip(), Tokenizer.from_str(subwords["target"])), END)
     assert decode(symbols[None], subwords) == [text.strip()]
+
+
+def test_dates_are_read_as_they_were_written(tmp_path: Path) -> None:
+    dates = [datetime(2016, 7, 1, 23), datetime(2016, 7, 2)]
+    path = write_csv(tmp_path / "a.csv", ("a",), np.array([[1.5], [2.0]]), dates)
+    assert read_dates(path) == dates
+    np.testing.assert_array_equal(read_csv(path, ("a",)), [[1.5], [2]])
+
+
+@pytest.mark.parametrize("text", ["a\n1\n", "date,a\nyesterday,1\n", "date,a\n,1\n"])
+def test_lines_without_a_date_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match="give every line a date such as 2016-07-01"):
+        read_dates(tmp_path / "a.csv")

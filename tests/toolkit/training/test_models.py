@@ -74,6 +74,19 @@ def test_a_sentence_is_judged_without_its_padding(
             torch.testing.assert_close(together[row], alone[0], rtol=1e-5, atol=1e-6)
 
 
+def test_covariates_change_a_forecast_through_the_recurrent_layers_alone() -> None:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig("gru", 26, 4, 24, kind="forecast")).eval()
+    x = torch.randn(2, 5, 26)
+    plain = model(x)
+    torch.testing.assert_close(plain, x[..., :24])  # nothing is learned: the day before
+    torch.nn.init.normal_(model.head.weight)
+    other = x.clone()
+    other[:, 2, 24:] += 1
+    changed = (model(other) - model(x)).abs().amax(dim=(0, 2))
+    assert changed.gt(0).tolist() == [False, False, True, True, True]
+
+
 def test_a_forecast_follows_the_level_and_begins_with_the_day_before() -> None:
     torch.manual_seed(0)
     model = build_model(ModelConfig("gru", 48, 4, 48, kind="forecast")).eval()
@@ -99,7 +112,8 @@ def test_a_language_network_sees_no_later_symbol() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (ModelConfig("gru", 48, 4, 24, kind="forecast"), "24 hours of every variable, not 48"),
+        (ModelConfig("gru", 24, 4, 48, kind="forecast"), "24 hours of every variable, .* not 24"),
+        (ModelConfig("gru", 48, 4, 47, kind="forecast"), "24 hours of every variable, .* not 48"),
         (ModelConfig("gru", 48, 4, 48, 1, True, "forecast"), "forecast .* leave bidirectional out"),
         (ModelConfig("gru", 9, 4, 9, 1, True, "language", 3), "language .* bidirectional out"),
         (ModelConfig("lstm", 9, 4, 9, **TRANSLATION), "one bidirectional GRU"),

@@ -14,6 +14,7 @@ TASKS = {
     "keywords": "edgernn.tasks.keywords:TASK",
     "speech": "edgernn.tasks.speech:TASK",
     "forecast": "edgernn.tasks.forecast:TASK",
+    "forecast-calendar": "edgernn.tasks.forecast:CALENDAR",
     "sentiment": "edgernn.tasks.sentiment:TASK",
     "language": "edgernn.tasks.language:TASK",
     "translate": "edgernn.tasks.translate:TASK",

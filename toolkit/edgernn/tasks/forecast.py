@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,10 @@ from edgernn.tasks.files import find_file
 from edgernn.tasks.outputs import output_of, require_examples
 from edgernn.tasks.scaling import Scale
 from edgernn.tasks.splits import SeriesSplit, scale_of
-from edgernn.tasks.tables import read_csv, write_csv
+from edgernn.tasks.tables import read_csv, read_dates, write_csv
 
 Floats = NDArray[np.float64]
 
-KIND = "last-period"
 HORIZON = 24
 NAMES = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 # The split of the Informer paper (Zhou et al., AAAI 2021): 12, 4 and 4 months of 30 days.
@@ -60,6 +60,7 @@ class Forecast:
     """
 
     name = "forecast"
+    kind = "last-period"
     summary = "the next 24 hours of 7 variables"
     origin = Origin("ETTh1", "CC BY-ND 4.0", "https://github.com/zhouhaoyi/ETDataset", 2_589_657)
     metric = Metric("mse", higher_is_better=False)
@@ -96,23 +97,24 @@ class Forecast:
             UsageError: A group was to be held out; there are none.
         """
         folder = folder_of(self.name, source, [ETTH1], "etth")
+        known: Floats | None
         if folder is None:
-            values = generated(_GENERATED_HOURS)
+            values, known = generated(_GENERATED_HOURS), self.known_of(_dates(_GENERATED_HOURS))
             ends = [2000, 2400, 2800]
         else:
             names = (Path(ETTH1.name).name, ETTH1.name)
             advice = f"name its folder, or a csv file with the columns {', '.join(NAMES)}, or fetch"
             found = find_file(folder, names, f"{advice} it with --download")
-            values = read_csv(found, NAMES)
+            values, known = read_csv(found, NAMES), self._known_in(found)
             ends = [_TRAIN, _TRAIN + _VALIDATION, _TRAIN + _VALIDATION + _TEST]
             if len(values) < ends[-1]:
                 raise InputError(
                     f"{folder} has {len(values)} hours; the split needs {ends[-1]}: use the "
                     f"complete file"
                 )
-        scale = _scale(preprocessing) if preprocessing else Scale.of(NAMES, values[: ends[0]])
+        scale = self._scale(preprocessing) if preprocessing else Scale.of(NAMES, values[: ends[0]])
         scaled = scale.apply(values)
-        inputs, targets = preceding(scaled), following(scaled)
+        inputs, targets = _beside(preceding(scaled), known), following(scaled)
         begins = [HORIZON, *ends[:-1]]
         parts = {}
         for name, begin, end in zip(("train", "validation", "test"), begins, ends, strict=True):
@@ -126,7 +128,7 @@ class Forecast:
 
     def preprocessing(self, splits: Mapping[str, Split] | None = None) -> dict[str, Any]:
         """Return names, means and scales of the variables."""
-        return {"kind": KIND, "horizon": HORIZON, **scale_of(splits).to_json()}
+        return {"kind": self.kind, "horizon": HORIZON, **scale_of(splits).to_json()}
 
     def score(self, run: Run, split: Split) -> dict[str, float]:
         """Measure the mean squared and absolute error over all hours, variables and distances.
@@ -142,7 +144,7 @@ class Forecast:
         count = 0
         for batch in split.batches(_SCORE_BATCH):
             steps = batch.targets.shape[1]
-            error = _forecasts(run(batch.inputs))[:, -steps:] - batch.targets
+            error = self._forecasts(run(batch.inputs))[:, -steps:] - batch.targets
             squared += float(np.square(error, dtype=np.float64).sum())
             absolute += float(np.abs(error).sum(dtype=np.float64))
             count += error.size
@@ -163,13 +165,14 @@ class Forecast:
             InputError: The file is not what it should be.
             ModelError: The preprocessing is not of this task.
         """
-        scale = _scale(preprocessing)
+        scale = self._scale(preprocessing)
         scaled = scale.apply(read_csv(Path(path), scale.names))
         if len(scaled) < HORIZON:
             raise InputError(
                 f"{path} has {len(scaled)} hours; the model takes {HORIZON} at a time: give more"
             )
-        return {"x": preceding(scaled)[HORIZON - 1 :][None]}
+        inputs = _beside(preceding(scaled), self._known_in(Path(path)))
+        return {"x": inputs[HORIZON - 1 :][None]}
 
     def sample(self, folder: Path) -> Path:
         """Write two generated weeks as ``measurements.csv``, and return its path.
@@ -178,7 +181,8 @@ class Forecast:
             OutputError: The file cannot be written.
         """
         rows = generated(_GENERATED_HOURS)[-_SAMPLE_HOURS:]
-        return write_csv(folder / "measurements.csv", NAMES, rows)
+        dates = _dates(_GENERATED_HOURS)[-_SAMPLE_HOURS:]
+        return write_csv(folder / "measurements.csv", NAMES, rows, dates)
 
     def answer(self, outputs: Mapping[str, NDArray[Any]], preprocessing: Mapping[str, Any]) -> str:
         """Draw the 24 hours after the last one, a line for each variable, in its own unit.
@@ -187,8 +191,8 @@ class Forecast:
             InputError: The outputs are not forecasts.
             ModelError: The preprocessing is not of this task.
         """
-        scale = _scale(preprocessing)
-        hours = _forecasts(outputs)[-1, -1].reshape(HORIZON, len(NAMES))
+        scale = self._scale(preprocessing)
+        hours = self._forecasts(outputs)[-1, -1].reshape(HORIZON, len(NAMES))
         values = scale.undo(hours)
         width = max(map(len, scale.names))
         lines = [
@@ -202,15 +206,60 @@ class Forecast:
         """Return no names: the outputs are numbers."""
         return ()
 
+    def known_of(self, dates: Sequence[datetime]) -> Floats | None:
+        """Return the covariates of each hour ``[N, C]``; here there are none."""
+        return None
 
-def _scale(preprocessing: Mapping[str, Any]) -> Scale:
-    made = (preprocessing.get("kind"), preprocessing.get("horizon"))
-    if made != (KIND, HORIZON):
-        raise ModelError(
-            f"the model's preprocessing has kind and horizon {made}, task forecast has "
-            f"{(KIND, HORIZON)}; train and export it again"
-        )
-    return Scale.read(preprocessing, len(NAMES))
+    def _forecasts(self, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        shape = ("B", "T", HORIZON * len(NAMES))
+        what = f"{HORIZON} hours of {len(NAMES)} variables"
+        return output_of(outputs, self.name, shape, what)
+
+    def _known_in(self, path: Path) -> Floats | None:
+        return self.known_of(read_dates(path)) if self.input_size > self.output_size else None
+
+    def _scale(self, preprocessing: Mapping[str, Any]) -> Scale:
+        made = (preprocessing.get("kind"), preprocessing.get("horizon"))
+        if made != (self.kind, HORIZON):
+            raise ModelError(
+                f"the model's preprocessing has kind and horizon {made}, task {self.name} has "
+                f"{(self.kind, HORIZON)}; train and export it again"
+            )
+        return Scale.read(preprocessing, len(NAMES))
+
+
+class CalendarForecast(Forecast):
+    """Forecast with covariates: where in the day and the week the present hour is.
+
+    The network takes sine and cosine of both behind the last 24 hours, ``x [B, T, 24 * 7 + 4]``.
+
+    Example:
+        >>> CalendarForecast().input_size
+        172
+    """
+
+    name = "forecast-calendar"
+    summary = "forecast, with the hour of the day and the week as covariates"
+    kind = "last-period-and-calendar"
+    input_size = HORIZON * len(NAMES) + 4
+
+    def known_of(self, dates: Sequence[datetime]) -> Floats:
+        """Return sine and cosine of the hour in the day and in the week ``[N, 4]``."""
+        hours = np.array([24 * date.weekday() + date.hour + date.minute / 60 for date in dates])
+        turns = 2 * np.pi * hours[:, None] / [24, 24 * 7]
+        return np.concatenate([np.sin(turns), np.cos(turns)], axis=1)
+
+
+def _beside(inputs: NDArray[np.float32], known: Floats | None) -> NDArray[np.float32]:
+    """Put covariates behind the hours ``[N, 24 * F + C]``."""
+    if known is None:
+        return inputs
+    return np.concatenate([inputs, known.astype(np.float32)], axis=1)
+
+
+def _dates(hours: int) -> list[datetime]:
+    """Give generated hours dates, from the start of 2016, a Friday."""
+    return [datetime(2016, 1, 1) + timedelta(hours=hour) for hour in range(hours)]
 
 
 def following(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -244,12 +293,6 @@ def generated(hours: int) -> Floats:
     return series
 
 
-def _forecasts(outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    shape = ("B", "T", HORIZON * len(NAMES))
-    what = f"{HORIZON} hours of {len(NAMES)} variables"
-    return output_of(outputs, "forecast", shape, what)
-
-
 def _drawn(values: Floats) -> str:
     """Draw numbers as bars of text."""
     bars = "▁▂▃▄▅▆▇█"
@@ -258,4 +301,4 @@ def _drawn(values: Floats) -> str:
     return "".join(bars[int(place)] for place in places.round())
 
 
-TASK = Forecast()
+TASK, CALENDAR = Forecast(), CalendarForecast()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,40 @@ def read_csv(path: Path, names: Sequence[str]) -> Floats:
     return values
 
 
-def write_csv(path: Path, names: Sequence[str], rows: Floats) -> Path:
+def read_dates(path: Path) -> list[datetime]:
+    """Read the column ``date`` of a csv file, such as ``2016-07-01 00:00:00``.
+
+    Raises:
+        InputError: The file cannot be read, has no such column, or an entry is no date.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = [row.get("date") for row in csv.DictReader(file)]
+        return [datetime.fromisoformat(text or "") for text in found]
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise InputError(
+            f"{path}: the column date cannot be read: {error}; give every line a date such as "
+            f"2016-07-01 00:00:00"
+        ) from None
+
+
+def write_csv(
+    path: Path, names: Sequence[str], rows: Floats, dates: Sequence[datetime] | None = None
+) -> Path:
     """Write columns of numbers ``[N, len(names)]``, and return the path.
+
+    Args:
+        path: File to write.
+        names: Of the columns.
+        rows: Their numbers.
+        dates: Of the rows, for a first column ``date``; None for none.
 
     Raises:
         OutputError: The file cannot be written.
     """
     lines = [",".join(names), *(",".join(f"{value:.6g}" for value in row) for row in rows)]
+    if dates is not None:
+        first = ["date", *(date.isoformat(sep=" ") for date in dates)]
+        lines = [f"{date},{line}" for date, line in zip(first, lines, strict=True)]
     write_text(path, "\n".join(lines) + "\n")
     return path

@@ -88,6 +88,9 @@ class SequenceModel(_Recurrent):
 class ForecastModel(SequenceModel):
     """Map the last 24 hours ``[B, T, 24 * F]`` to the next ``[B, T, 24 * F]``, at every hour.
 
+    Covariates may follow the hours in the input, ``[B, T, 24 * F + C]``: numbers that are known of
+    the present hour and not forecast. The recurrent layers see them.
+
     All layers see how far each hour is from the present one, and give how far the next hours are
     from those a day before; so a series whose level wanders looks the same at every level. A
     linear layer gives what is linear in the last 24 hours, the recurrent layers the rest.
@@ -104,22 +107,28 @@ class ForecastModel(SequenceModel):
 
     def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
         super().__init__(config, dropout)
-        if config.input_size != config.output_size or config.input_size % self.hours:
+        if config.input_size < config.output_size or config.output_size % self.hours:
             raise UsageError(
-                f"a forecast network takes and gives {self.hours} hours of every variable, not "
-                f"{config.input_size} and {config.output_size} numbers"
+                f"a forecast network takes and gives {self.hours} hours of every variable, and "
+                f"takes covariates behind them, not {config.input_size} and {config.output_size} "
+                f"numbers"
             )
         _only_forward(config)
-        self.highway = nn.Linear(config.input_size, config.output_size)
+        self.highway = nn.Linear(config.output_size, config.output_size)
         for layer in (self.highway, self.head):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the next 24 hours ``[B, T, 24 * F]``, hour by hour."""
-        present = x[..., -x.shape[2] // self.hours :].repeat(1, 1, self.hours)
-        changes = x - present
-        following: Tensor = x + super().forward(changes, lengths) + self.highway(changes)
+        size = self.config.output_size
+        hours, covariates = x, None
+        if self.config.input_size > size:
+            hours, covariates = x[..., :size], x[..., size:]
+        present = hours[..., -size // self.hours :].repeat(1, 1, self.hours)
+        changes = hours - present
+        seen = changes if covariates is None else torch.cat((changes, covariates), dim=2)
+        following: Tensor = hours + super().forward(seen, lengths) + self.highway(changes)
         return following
 
 
