@@ -16,6 +16,7 @@ from helpers.graphs import (
     run_onnx,
     tensor,
 )
+from helpers.lengths import CELLS
 from helpers.quantized import ranges_for, rewritten
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,13 +33,6 @@ from edgernn.integer import (
 )
 from edgernn.integer.cells import linear, recurrent
 
-CELLS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lstm": ("lstm", {}),
-    "gru": ("gru", {"linear_before_reset": 1}),
-    "gru-reset-before": ("gru", {}),
-    "rnn": ("rnn", {}),
-    "rnn-relu": ("rnn", {"activations": ["Relu"]}),
-}
 REVERSE = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
 CLOSE = {"int8": 0.1, "w8a16": 0.06, "int4": 0.5}
 

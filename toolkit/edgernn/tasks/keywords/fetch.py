@@ -159,6 +159,7 @@ def _extract(archive: Path, folder: Path, origin: Origin) -> None:
                         "; try again later"
                     )
                 (folder / PurePosixPath(info.filename).name).write_bytes(content)
+    # zipfile raises NotImplementedError for a compression that it does not know.
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{broken}: {error}; try again") from error
 
