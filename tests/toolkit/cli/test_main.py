@@ -14,6 +14,7 @@ from helpers.cli import Cli, runner
 import edgernn.cli
 from edgernn import errors
 from edgernn.cli import VERBS
+from edgernn.tasks import TASKS, get_task
 
 
 @pytest.fixture
@@ -95,7 +96,10 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(cli: Cli) -> None:
 def test_tasks_lists_and_gives_a_sample(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "keywords" in cli("tasks").out
+    listed = cli("tasks").out
+    for task in map(get_task, TASKS):  # whole, however narrow the terminal
+        assert task.name in listed
+        assert task.metric.name in listed
     assert json.loads(cli("tasks", "--json").out)[0]["metric"] == "accuracy"
     monkeypatch.chdir(tmp_path)
     name = cli("tasks", "--sample", "keywords").out.strip()

@@ -34,7 +34,12 @@ def command(sample: str | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("task", "what", "network", "metric", "real data", box=None)
+    table = Table(box=None)
+    table.add_column("task", no_wrap=True)  # the other columns give way
+    table.add_column("what")
+    table.add_column("network", min_width=len("bidirectional"))
+    table.add_column("metric", no_wrap=True)
+    table.add_column("real data")
     for task in tasks:
         origin = task.origin
         size = f", {human_bytes(origin.bytes)}" if origin.bytes else ""
